@@ -29,7 +29,7 @@ from tests import live, shapes
 from tests.live import Live
 from tests.made_engines import share_engines
 
-LEASE_S = 3.0
+LEASE_S = 5.0
 PERIODS = {
     "VISION_JOB_LEASE_S": str(LEASE_S),
     "VISION_JOB_HEARTBEAT_S": "0.5",
@@ -45,7 +45,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-def until(found: Callable[[], T], deadline_s: float = 90, why: str = "") -> T:
+def until(found: Callable[[], T], deadline_s: float = 120, why: str = "") -> T:
     """Poll for something true."""
     deadline = time.monotonic() + deadline_s
     while not (value := found()):
@@ -74,9 +74,9 @@ class Worker:
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def stop(self, deadline_s: float = 20) -> int:
+    def stop(self, deadline_s: float = 60) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
         return self.process.wait(deadline_s)
@@ -134,7 +134,7 @@ class Cluster:
                 return [connection.execute(query, values).fetchall()]  # type: ignore[arg-type]
             return []
 
-        return until(ask, 20)[0]
+        return until(ask, 90)[0]
 
     def reaches(
         self, job: uuid.UUID, found: Callable[[dict[str, Any]], Any], deadline_s: float = 90

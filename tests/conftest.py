@@ -10,7 +10,10 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import random
+import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -26,6 +29,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("VISION_DEVICE", "cpu")
 
 import httpx
+import hypothesis
+import numpy as np
 import psycopg
 import pytest
 import pytest_asyncio
@@ -80,6 +85,15 @@ LONG_FILES = (
 """What takes longest, in that order: no other file comes near a half minute."""
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
+_redis_databases = deque(range(1, 16))
+"""Those that nobody holds, the one let go of longest ago first: what a test left running may still write to its own."""
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")  # a busy machine fails no example, and each run has the same ones
 
 
 def pytest_configure() -> None:
@@ -102,6 +116,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first: one of them at the end leaves the other processes without work."""
     place = {name: number for number, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: place.get(os.path.relpath(item.path, TESTS), len(place)))
+
+
+def pytest_runtest_setup() -> None:
+    """Each test draws the same numbers, whatever ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -240,20 +262,22 @@ async def anonymous(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @contextmanager
 def fresh_stores(servers: Addresses) -> Iterator[Addresses]:
-    """A copy of the migrated database and an emptied Redis database, gone or forgotten after the block."""
+    """A copy of the migrated database and an emptied Redis database that nobody else holds, for a block."""
     number = next(_numbers)
     name = sql.Identifier(f"test_{number}")
-    redis_url = servers.redis_url.replace("?db=0", f"?db={number % 15 + 1}")
+    redis_database = _redis_databases.popleft()
+    redis_url = servers.redis_url.replace("?db=0", f"?db={redis_database}")
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     _maintain(servers, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(name, sql.Identifier(TEMPLATE)))
     try:
         yield Addresses(database_named(servers, f"test_{number}"), redis_url)
     finally:
+        _redis_databases.append(redis_database)
         drop_database(servers, f"test_{number}")
 
 
-def drop_database(servers: Addresses, name: str, deadline_s: float = 10) -> None:
+def drop_database(servers: Addresses, name: str, deadline_s: float = 60) -> None:
     """Drop a database with whoever is connected to it, if it is there.
 
     PostgreSQL refuses while its own autovacuum, which only a superuser may end, is at work there.

@@ -52,7 +52,7 @@ async def serve_registry(
             await server.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for what is about to be true."""
     end = time.monotonic() + seconds
     while not condition():

@@ -5,14 +5,16 @@ Knows flags, ports and signals; imports nothing of the service.
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,8 +30,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 VISION = os.environ.get("TEST_VISION") or str(Path(sys.executable).parent / "vision")
 """The command; tests of a copy of the project name that of the copy."""
-START_S = 90.0
-STOP_S = 30.0
+START_S = 180.0
+STOP_S = 60.0
+_SLICE = 1_000
+"""So many ports each of the run's processes takes from, below those that systems give to outgoing connections."""
+_first = 20_000 + _SLICE * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12)
+_turn = itertools.count(random.SystemRandom().randrange(_SLICE))
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -50,7 +56,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(
-    *words: str | Path, timeout: float = 120, cwd: Path | None = None, **extra: str
+    *words: str | Path, timeout: float = 240, cwd: Path | None = None, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `vision WORDS` to its end, in the folder `cwd`."""
     return subprocess.run(
@@ -65,10 +71,16 @@ def run(
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nothing listens on, and that no other process of the run is told of.
+
+    One that the system picks might be given to somebody's outgoing connection before the service listens there.
+    """
+    for number in itertools.islice(_turn, _SLICE):
+        port = _first + number % _SLICE
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise RuntimeError(f"no port is free between {_first} and {_first + _SLICE}")
 
 
 @dataclass
@@ -94,7 +106,7 @@ class Live:
                     f"vision serve ended with {self.process.returncode}:\n{self.log.read_text()}"
                 )
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).is_success:
+                if httpx.get(f"{self.url}/readyz", timeout=20).is_success:
                     return
             except httpx.HTTPError:
                 pass
@@ -106,9 +118,13 @@ class Live:
         self.process.send_signal(how)
         return self.process.wait(STOP_S)
 
-    def client(self) -> httpx.Client:
-        """A client of this service with a deadline no healthy request misses."""
-        return httpx.Client(base_url=self.url, timeout=60)
+    def client(self, keep_s: float = 2) -> httpx.Client:
+        """A client of this service with a deadline no healthy request misses.
+
+        It keeps idle connections for less time than the service does: a request on one that is just being closed fails.
+        """
+        limits = httpx.Limits(keepalive_expiry=keep_s)
+        return httpx.Client(base_url=self.url, timeout=120, limits=limits)
 
     def family(self) -> list[int]:
         """Process ids of the service and of everything it started, its embedded servers included."""

@@ -10,7 +10,7 @@ import httpx
 from app.bootstrap import Services
 from tests.learning import ask, get_json, picture, teach
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 async def switch_on(client: httpx.AsyncClient, collection: str = "default", **span: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import uvicorn
 
 from app.http.head_deadline import protocol
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 @dataclass

@@ -14,7 +14,8 @@ from app import __version__
 NOTE = "server.json"
 NOTE_LOCK = "server.lock"
 """Held by the service whose address the note has; goes with it, however it ends."""
-ANSWER_SECONDS = 2.0
+ANSWER_SECONDS = 10.0
+"""A service that lives and is only busy is waited for: whoever gives it up starts a second one."""
 TAKE_OVER_SECONDS = 2.0
 """Seconds between two checks whether the service that has the note is gone."""
 

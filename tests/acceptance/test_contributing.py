@@ -33,7 +33,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_in(copy: Path, *words: str, timeout: float = 300) -> None:
+def run_in(copy: Path, *words: str, timeout: float = 900) -> None:
     """Run a command in the copy; its output is the failure where it fails."""
     extra = {"PYTHONPATH": f"{copy}:{copy / 'client/src'}", "TEST_VISION": str(write_command(copy))}
     done = subprocess.run(

@@ -25,7 +25,7 @@ from app.cli import main
 from tests.live import VISION, Live, environment, run, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 60.0
+WAIT_S = 180.0
 LONG = "x" * 5_000
 NO_TEXT = os.fsdecode(b"\xff\xfe")
 DEFECT = re.compile(r"Traceback|^\w*Error: ", re.MULTILINE)
@@ -238,7 +238,7 @@ def test_limits_and_misplaced_files_are_named(service: Live, demo: Path) -> None
 
 
 def interrupt(words: list[str | Path], *, after: str, cwd: Path, **extra: str) -> tuple[int, str, str]:
-    """Run a command and press Ctrl-C once standard error has a line with `after`: exit code and what was printed."""
+    """Run a command and press Ctrl-C once standard error matches `after`: exit code and what was printed."""
     process = subprocess.Popen(
         [VISION, *map(str, words)],
         stdout=subprocess.PIPE,
@@ -250,7 +250,7 @@ def interrupt(words: list[str | Path], *, after: str, cwd: Path, **extra: str) -
     assert process.stderr is not None
     assert process.stdout is not None
     said, deadline = b"", time.monotonic() + WAIT_S
-    while after.encode() not in said:
+    while not re.search(after.encode(), said):
         assert time.monotonic() < deadline, said
         assert process.poll() is None, said
         if select.select([process.stderr], [], [], 1.0)[0]:
@@ -268,7 +268,7 @@ def test_ctrl_c_says_in_one_line_what_was_done(service: Live, demo: Path, tmp_pa
     often = {"VISION_SERVER": service.url, "VISION_PROGRESS_LINE_S": "0.2"}
     code, _, said = interrupt(
         ["oneshot", "learn", "--image", many, "--label", "boat"],
-        after=" of 3000 images",
+        after=r"[1-9]\d* of 3000 images",
         cwd=tmp_path,
         **often,
     )
@@ -278,7 +278,7 @@ def test_ctrl_c_says_in_one_line_what_was_done(service: Live, demo: Path, tmp_pa
     assert 0 < int(stopped[1]) < 3_000
     assert "goes on" in stopped[2]
     code, shown, said = interrupt(
-        ["oneshot", "classify", "--image", many], after=" of 3000 images", cwd=tmp_path, **often
+        ["oneshot", "classify", "--image", many], after=r"[1-9]\d* of 3000 images", cwd=tmp_path, **often
     )
     stopped = re.search(r"^Stopped: (\d+) of 3000 images were classified$", said, re.MULTILINE)
     assert code == 130

@@ -58,7 +58,7 @@ def test_prepare_train_evaluate_export(working: Live, images: Path, tmp_path: Pa
     assert compared["head"]["accuracy"] > compared["commonest"]
     # both know these drawings: nothing speaks for the one that takes training
     assert compared["use"] == "head"
-    card = httpx.get(f"{working.url}/v1/models/{model['id']}").json()["trained"]
+    card = httpx.get(f"{working.url}/v1/models/{model['id']}", timeout=60).json()["trained"]
     assert card["comparison"] == compared
     for told in (said, vision("models", "show", model["id"])):
         assert f"on {compared['images']} held-out images" in told
@@ -131,7 +131,7 @@ def test_a_split_that_teaches_nothing_is_refused_by_name(
                 shutil.copy(path, data / side / label)
     config = tmp_path / "config.yaml"
     config.write_text(f"training_args: {{learning_type: few_shot}}\ndataset: {{data_dir: {data}}}\n")
-    before = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}).json()["data"]
+    before = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}, timeout=60).json()["data"]
     ways: list[list[str | Path]] = [["train", "--config", config]]
     if "train" not in sides:
         ways = [
@@ -142,7 +142,7 @@ def test_a_split_that_teaches_nothing_is_refused_by_name(
         done = run(*words, VISION_SERVER=working.url)
         assert done.returncode == 1, words
         assert says in done.stderr, words
-    after = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}).json()["data"]
+    after = httpx.get(f"{working.url}/v1/jobs", params={"limit": 100}, timeout=60).json()["data"]
     assert {job["kind"] for job in after[: len(after) - len(before)]} == {"prepare"}
 
 
@@ -202,9 +202,9 @@ def test_a_configuration_file_trains(working: Live, images: Path, tmp_path: Path
     )
     done = run("train", "--config", config, "--name", "by-config", timeout=300, VISION_SERVER=working.url)
     assert done.returncode == 0, done.stderr
-    files = httpx.get(f"{working.url}/v1/models/by-config/artifacts").json()["data"]
+    files = httpx.get(f"{working.url}/v1/models/by-config/artifacts", timeout=60).json()["data"]
     (judged,) = (file for file in files if Path(file["name"]).match("evaluations/*/evaluation.json"))
-    figures = httpx.get(f"{working.url}{judged['url']}").json()
+    figures = httpx.get(f"{working.url}{judged['url']}", timeout=60).json()
     assert (figures["examples"], figures["split"]) == (COUNT, "all")
     assert figures["accuracy"] > figures["chance"]
     assert "macro_f1" not in figures

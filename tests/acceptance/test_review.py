@@ -30,13 +30,15 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
                 client.post(path, data={"label": label}, files={"images": picture(seed)}).raise_for_status()
             client.patch("/v1/collections/default", json={"review": {}}).raise_for_status()
         for seed in range(PICTURES):  # on a connection each: front ends take turns
-            httpx.post(f"{live.url}/v1/classify", files={"image": picture(100 + seed)}).raise_for_status()
+            httpx.post(
+                f"{live.url}/v1/classify", files={"image": picture(100 + seed)}, timeout=60
+            ).raise_for_status()
         until(lambda: waiting(live) == PICTURES, why="every picture is kept")
         yield live
 
 
 def waiting(live: Live) -> int:
-    return int(httpx.get(f"{live.url}{PATH}/stats").json()["waiting"])
+    return int(httpx.get(f"{live.url}{PATH}/stats", timeout=60).json()["waiting"])
 
 
 def review(live: Live, *words: str) -> Any:

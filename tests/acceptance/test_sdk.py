@@ -241,7 +241,7 @@ def test_a_folder_is_sent_followed_and_waited_for(working: Live, demo: Path) -> 
 
 
 def test_replies_have_the_fields_that_the_service_documents(working: Live) -> None:
-    schemas = httpx.get(f"{working.url}/openapi.json").json()["components"]["schemas"]
+    schemas = httpx.get(f"{working.url}/openapi.json", timeout=60).json()["components"]["schemas"]
     wrong = {}
     for name, model in COMPONENTS.items():
         documented, typed = set(schemas[name]["properties"]), set(model.model_fields)
@@ -305,7 +305,7 @@ def test_the_client_works_alone_in_an_environment(working: Live, demo: Path, tmp
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -68,17 +68,19 @@ def test_the_printed_configuration_trains_a_model_that_captions(working: Live, t
     assert "on 5 examples in 2 steps" in done.stderr
     for figure in ("accuracy", "f1", "bleu"):
         assert any(line.split()[:1] == [figure] for line in done.stdout.splitlines()), done.stdout
-    job = next(job for job in httpx.get(f"{working.url}/v1/jobs").json()["data"] if job["model"] == name)
+    job = next(
+        job for job in httpx.get(f"{working.url}/v1/jobs", timeout=60).json()["data"] if job["model"] == name
+    )
     assert (job["method"], job["base_model"], job["task"]) == (
         "lora",
         "llava-shapes",
         "caption",
     )
-    log = httpx.get(f"{working.url}/v1/jobs/{job['id']}/events").text
+    log = httpx.get(f"{working.url}/v1/jobs/{job['id']}/events", timeout=60).text
     assert "vision_processor.patch_size: 'llava-shapes' cuts patches of 8 pixels" in log
-    files = httpx.get(f"{working.url}/v1/models/{name}/artifacts").json()["data"]
+    files = httpx.get(f"{working.url}/v1/models/{name}/artifacts", timeout=60).json()["data"]
     (judged,) = (file for file in files if Path(file["name"]).match("evaluations/*/evaluation.json"))
-    figures = httpx.get(f"{working.url}{judged['url']}").json()
+    figures = httpx.get(f"{working.url}{judged['url']}", timeout=60).json()
     assert (figures["examples"], figures["split"]) == (8, "all")
     assert figures["accuracy"] > figures["commonest"]
 
@@ -93,14 +95,14 @@ def test_a_checkpoint_that_is_not_at_hand_ends_the_command_before_anything_is_se
     working: Live, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path, adapt_printed(PRINTED_CHECKPOINT), "captions")
-    before = len(httpx.get(f"{working.url}/v1/datasets").json()["data"])
+    before = len(httpx.get(f"{working.url}/v1/datasets", timeout=60).json()["data"])
     done = run("train", "--config", config, VISION_SERVER=working.url)
     assert done.returncode == 1
     assert f"There is no model '{PRINTED_CHECKPOINT}' at hand" in done.stderr
     assert "llava-shapes" in done.stderr
     assert f"VISION_VLM={PRINTED_CHECKPOINT}" in done.stderr
     assert "Sending" not in done.stderr
-    assert len(httpx.get(f"{working.url}/v1/datasets").json()["data"]) == before
+    assert len(httpx.get(f"{working.url}/v1/datasets", timeout=60).json()["data"]) == before
 
 
 def test_coco_categories_teach_an_encoder_that_a_folder_of_classes_judges(
@@ -127,8 +129,8 @@ def test_a_test_folder_that_cannot_judge_is_refused_before_training(working: Liv
     config = write_config(tmp_path, adapt_printed(), "captions")
     coco(tmp_path / "other", numbers(40, 8), "questions")
     config.write_text(config.read_text().replace("./test_data", "./other"))
-    before = len(httpx.get(f"{working.url}/v1/models").json()["data"])
+    before = len(httpx.get(f"{working.url}/v1/models", timeout=60).json()["data"])
     done = run("train", "--config", config, VISION_SERVER=working.url)
     assert done.returncode == 2
     assert "evaluation.test_data_dir teaches vqa and dataset.data_dir caption" in done.stderr
-    assert len(httpx.get(f"{working.url}/v1/models").json()["data"]) == before
+    assert len(httpx.get(f"{working.url}/v1/models", timeout=60).json()["data"]) == before

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 
 from app.embedded import Addresses
+from tests.integration.embedded.test_embedded import has_ended
 from tests.live import VISION, Live, environment, free_port, launch, run, serving
 from tests.photos import encode_photo, photo
 
@@ -37,12 +39,10 @@ def list_taught_ids(live: Live) -> list[str]:
         return [row["id"] for row in client.get("/v1/collections/default/examples").json()["data"]]
 
 
-def assert_gone(pids: list[int], deadline_s: float = 15) -> None:
+def assert_gone(pids: list[int], deadline_s: float = 60) -> None:
     """Fails when one of the processes outlives the deadline."""
     gone = time.monotonic() + deadline_s
-    while alive := [
-        pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
-    ]:
+    while alive := [pid for pid in pids if not has_ended(pid)]:
         assert time.monotonic() < gone, [psutil.Process(pid).cmdline() for pid in alive]
         time.sleep(0.05)
 
@@ -72,8 +72,9 @@ def test_recovers_after_kill_9_of_everything(tmp_path: Path) -> None:
     live.wait_until_ready()
     example = teach(live, "coffee", "coffee")
     for pid in live.family():
-        psutil.Process(pid).kill() if psutil.pid_exists(pid) else None
-    live.process.wait(10)
+        with suppress(psutil.NoSuchProcess):  # some go with those that were killed before
+            psutil.Process(pid).kill()
+    live.process.wait(60)
     with serving(tmp_path / "data") as again:
         assert list_taught_ids(again) == [example]
 
@@ -129,7 +130,7 @@ def test_beyond_loopback_wants_the_key_that_the_first_start_wrote(tmp_path: Path
         assert "door camera" in listed.stdout
         assert key["key"] not in listed.stdout
         assert run("keys", "revoke", key["id"], *at, "--api-key", admin).returncode == 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (
             run(
                 "oneshot", "classify", *image, "--labels", "cat,dog", *at, VISION_API_KEY=key["key"]
@@ -151,7 +152,7 @@ def test_commands_without_a_service_start_one_and_stop_it(tmp_path: Path, photos
         done = run("oneshot", "classify", "--image", photos / "chelsea.jpg", "--data-dir", data)
         assert done.stdout.startswith("cat"), done.stderr
         assert "Starting" not in done.stderr
-        assert httpx.get(f"http://127.0.0.1:{port}/healthz").is_success
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60).is_success
 
 
 def test_a_service_that_cannot_start_tells_the_command_why(tmp_path: Path) -> None:
@@ -170,12 +171,12 @@ def test_an_interrupted_command_takes_its_service_along(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not (children := psutil.Process(command.pid).children()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     command.kill()
-    command.wait(10)
+    command.wait(60)
     assert_gone([child.pid for child in children], deadline_s=60)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from app.embedded import Addresses, EmbeddedServers
 from app.embedded.running import running_server
-from tests.integration.embedded.test_embedded import eventually, pids
+from tests.integration.embedded.test_embedded import eventually, has_ended, pids
 from tests.live import VISION, Live, environment, launch, run
 
 
@@ -70,15 +70,23 @@ def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: sign
 
 
 def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
-    with listening(tmp_path / "data") as live, socket.create_connection(("127.0.0.1", live.port)) as slow:
-        # a body that never comes keeps a request under way
-        slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n")
+    with (
+        listening(tmp_path / "data", VISION_SHUTDOWN_GRACE_S="60") as live,
+        socket.create_connection(("127.0.0.1", live.port)) as slow,
+    ):
+        # a body that never comes keeps a request under way, once it is waited for
+        slow.settimeout(60)
+        slow.sendall(
+            b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert slow.recv(1_000).startswith(b"HTTP/1.1 100 ")
         live.process.send_signal(signal.SIGINT)
         eventually(lambda: "Shutting down" in live.log.read_text())
         began = time.monotonic()
         live.process.send_signal(signal.SIGINT)
-        assert live.process.wait(10) == 130
-        assert time.monotonic() - began < 5
+        assert live.process.wait(60) == 130
+        assert time.monotonic() - began < 30
     assert_stopped(live)
 
 
@@ -119,9 +127,9 @@ def test_given_databases_are_left_running_and_port_0_is_free(addresses: Addresse
 
 
 @contextmanager
-def listening(data_dir: Path) -> Iterator[Live]:
+def listening(data_dir: Path, **extra: str) -> Iterator[Live]:
     """A service that answers, its model perhaps not loaded yet."""
-    live = launch(data_dir)
+    live = launch(data_dir, **extra)
 
     def answers() -> bool:
         assert live.process.poll() is None, live.log.read_text()
@@ -139,13 +147,13 @@ def listening(data_dir: Path) -> Iterator[Live]:
 
 def assert_stopped(live: Live) -> None:
     """No embedded server of the service is left: a new user of its folder is the only one."""
-    left = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if str(live.data_dir) in " ".join(process.info["cmdline"] or [])
-        and process.status() != psutil.STATUS_ZOMBIE
-    ]
-    assert left == []
+
+    def is_alone() -> bool:
+        named = (process for process in psutil.process_iter(["cmdline"]))
+        users = [user for user in named if str(live.data_dir) in " ".join(user.info["cmdline"] or [])]
+        return all(has_ended(user.pid) for user in users)
+
+    eventually(is_alone)
     servers = EmbeddedServers(live.data_dir)
     try:
         servers.start()

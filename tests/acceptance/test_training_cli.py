@@ -106,9 +106,9 @@ def test_a_folder_is_sent_and_its_job_followed_until_it_is_cancelled(working: Li
     assert asked.returncode == 0, asked.stderr
     job = asked.stdout.strip()
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(run, "jobs", "follow", job, "--json", timeout=60, **said)
+        following = pool.submit(run, "jobs", "follow", job, "--json", timeout=400, **said)
         with working.client() as client:
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 180
             while not client.get(f"/v1/jobs/{job}").json()["metrics"]:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)

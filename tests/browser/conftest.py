@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,7 @@ from tests.live import Live, serving
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 _TELL_VIOLATIONS = """addEventListener("securitypolicyviolation",
   (event) => console.error("content policy broken:", event.violatedDirective, event.blockedURI));"""
+RESTS_S = 0.5
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
@@ -49,22 +51,26 @@ class Tab:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context, self.url = context, url
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(30_000)
         self.expected: list[str] = []
         """Patterns of console errors that the test provokes, such as the browser's own line for a 404."""
         self.complaints: list[str] = []
+        self._asked: set[Request] = set()
         self._watch(self.page)
 
     def _watch(self, page: Page) -> None:
         page.on("console", self._read_console)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("request", self._read_request)
+        page.on("requestfinished", lambda request: self._asked.discard(request))
+        page.on("requestfailed", lambda request: self._asked.discard(request))
 
     def _read_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def _read_request(self, request: Request) -> None:
+        self._asked.add(request)
         if not request.url.startswith((self.url, "blob:", "data:")):
             self.complaints.append(f"asked another host: {request.url}")
 
@@ -75,6 +81,22 @@ class Tab:
         self.page.goto(f"{self.url}/#/{screen}")
         self.page.locator("main h1").first.wait_for()
         return self.page
+
+    def rest(self, deadline_s: float = 30) -> None:
+        """Wait until half a second long no answer was missing, nothing was loading and nothing changed on the page.
+
+        Playwright's `networkidle` is over once and for all as soon as the page was idle once.
+        """
+        deadline = rested = time.monotonic()
+        deadline += deadline_s
+        before = None
+        while time.monotonic() - rested < RESTS_S:
+            assert time.monotonic() < deadline, f"{self.page.url} does not rest: {self._asked}"
+            shown = self.page.evaluate("document.body.innerHTML")
+            if self._asked or shown != before or 'class="progress"' in shown or 'class="starting"' in shown:
+                rested = time.monotonic()
+            before = shown
+            self.page.wait_for_timeout(100)
 
     def check(self) -> None:
         """Raises AssertionError with whatever the page should not have done."""

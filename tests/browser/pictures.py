@@ -20,7 +20,7 @@ def write_picture(folder: Path, name: str, seed: int) -> Path:
 def drop(target: Locator, *paths: Path) -> None:
     """Drop files or folders on an element the way the system does, so that the browser itself reads them."""
     page: Page = target.page
-    target.scroll_into_view_if_needed()
+    target.hover(trial=True)  # once it is on the screen, moves no more and lies under nothing else
     box = target.bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -42,6 +42,7 @@ def teach_one(page: Page, picture: Path, label: str) -> None:
 
 def test_busy_is_counted_down_and_asked_again(tab: Tab, collection: str, tmp_path: Path) -> None:
     tab.expected = ["status of 503"]
+    tab.page.clock.install()
     page = tab.open("teach", collection)
     busy = [True]
 
@@ -49,13 +50,14 @@ def test_busy_is_counted_down_and_asked_again(tab: Tab, collection: str, tmp_pat
         if not busy:
             return route.fallback()
         busy.clear()
-        headers = {"Retry-After": "2", "Content-Type": "application/problem+json", "X-Request-ID": "abc"}
+        headers = {"Retry-After": "30", "Content-Type": "application/problem+json", "X-Request-ID": "abc"}
         return route.fulfill(status=503, headers=headers, body=json.dumps(BUSY))
 
     page.route("**/examples", answer)
     teach_one(page, write_picture(tmp_path, "mug", 1), "mug")
     banner = page.get_by_text("The queue of the model is full.")
     expect(banner).to_contain_text("Asking again in")
+    page.clock.run_for(31_000)
     expect(page.get_by_role("region", name="mug", exact=True).locator(".count")).to_have_text("1")
     expect(banner).to_be_hidden()
 

@@ -81,6 +81,7 @@ def test_a_curve_grows_and_neither_a_reload_nor_a_lost_network_loses_any_of_it(
     start_training(page, steps="100000", evaluate_every="5000", checkpoint_every="100")
     expect(page.locator(".chart").first).to_be_visible(timeout=PATIENCE_MS)
     job = page.url.rsplit("/", 1)[-1]
+    wait_until(page, lambda: bool(read_steps(page)))
     first = read_steps(page)
     wait_until(page, lambda: len(read_steps(page)) > len(first))
     wait_until(page, lambda: re.match(r"^\d+ % · ", page.title()) is not None)
@@ -88,12 +89,12 @@ def test_a_curve_grows_and_neither_a_reload_nor_a_lost_network_loses_any_of_it(
     check_view(page)
     page.reload()
     page.locator(".chart").first.wait_for()
-    assert read_steps(page)[: len(first)] == first
+    wait_until(page, lambda: read_steps(page)[: len(first)] == first)
     tab.context.set_offline(True)
     before = read_steps(page)
     page.wait_for_timeout(5000)
     tab.context.set_offline(False)
-    wait_until(page, lambda: len(read_steps(page)) > len(before), seconds=60)
+    wait_until(page, lambda: len(read_steps(page)) > len(before))
     expect(page.get_by_text("The connection is lost.")).to_be_hidden()
     page.get_by_role("button", name="Cancel").click()
     expect(state_of(page)).to_have_text("cancelled", timeout=PATIENCE_MS)
@@ -151,7 +152,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     page.get_by_role("button", name="1 picture of mug, taken for boat").click()
     dialog = page.get_by_role("dialog", name="1 picture of mug, taken for boat")
     expect(dialog.locator("img")).to_have_count(1)
-    assert asked_for
+    wait_until(page, lambda: bool(asked_for))
     [wrong_one] = list(added["data"]) if "data" in added else [added]
     assert set(asked_for) == {wrong_one["id"]}
     page.keyboard.press("Escape")
@@ -159,6 +160,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     asked_for.clear()
     page.get_by_role("button", name="6 pictures of cactus, told right").click()
     expect(page.get_by_role("dialog").locator("img")).to_have_count(6)
+    wait_until(page, lambda: len(set(asked_for)) == 6)
     assert {labels[example] for example in asked_for} == {"cactus"}
     check_view(page)
     page.keyboard.press("Escape")
@@ -174,6 +176,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
         ]
         page.locator(".toast").get_by_role("button", name="Undo").click()
         expect(mistake.get_by_role("button", name="The label was wrong")).to_be_visible()
+        tab.rest()
         client.delete(f"/v1/collections/{COLLECTION}/examples/{wrong_one['id']}")
     labels = [f"label {index}" for index in range(400)]
     counts = [[int(row == column) for column in range(400)] for row in range(400)]

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import PHONE, Tab, TabMaker
 from tests.browser.pictures import choose, drop, paste, write_picture
+from tests.browser.trained import wait_until
+from tests.cluster import until
 from tests.live import Live
 
 PROMISE_S = 60
@@ -106,11 +108,10 @@ def test_the_camera_teaches_while_its_button_is_held(tab: Tab, collection: str, 
     page.mouse.up()
     expect(preview(page).locator(".verdict")).to_be_visible()
     with served.client() as client:
-        assert client.get(f"/v1/collections/{collection}").json()["examples"] >= 1
-    page.keyboard.press("g")
-    page.keyboard.press("y")
+        until(lambda: client.get(f"/v1/collections/{collection}").json()["examples"] >= 1)
+    page.keyboard.type("gy")
     expect(page.locator("main h1")).to_have_text("Try")
-    assert page.evaluate("document.querySelector('video')") is None
+    expect(page.locator("video")).to_have_count(0)
 
 
 def test_a_refused_picture_says_why_where_it_is_and_the_others_go_on(
@@ -176,6 +177,38 @@ def test_a_script_beside_the_page_is_seen_when_the_page_is_looked_at_again(
         assert taught.status_code == 201
     expect(card(page, "boat")).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(card(page, "boat").locator(".count")).to_have_text("1")
+
+
+def test_a_look_that_is_answered_late_does_not_replace_a_newer_one(
+    tab: Tab, pictures: Path, collection: str, served: Live
+) -> None:
+    late: list[tuple[Route, APIResponse]] = []
+
+    def hold_first(route: Route) -> None:
+        if late:
+            return route.fallback()
+        return late.append((route, route.fetch()))
+
+    def teach(label: str) -> None:
+        files = {"images": (pictures / f"{label}/{label}-1.jpg").read_bytes()}
+        reply = client.post(f"/v1/collections/{collection}/examples", data={"label": label}, files=files)
+        assert reply.status_code == 201, reply.text
+        page.evaluate("dispatchEvent(new Event('focus'))")
+
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": collection}).raise_for_status()
+        page = tab.open("teach", collection)
+        tab.rest()
+        page.route("**/labels?*", hold_first)
+        teach("mug")
+        wait_until(page, lambda: bool(late))
+        teach("boat")
+    expect(card(page, "boat").locator(".count")).to_have_text("1")
+    [(route, answer)] = late
+    assert [label["label"] for label in answer.json()["data"]] == ["mug"]
+    route.fulfill(response=answer)
+    tab.rest()
     expect(card(page, "boat").locator(".count")).to_have_text("1")
 
 

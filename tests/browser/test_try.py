@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -192,9 +193,11 @@ def test_the_camera_is_named_live(tab: Tab, taught: str) -> None:
     asked: list[str] = []
     page = tab.open("try", taught)
     page.on("request", lambda request: asked.append(request.url) if "/classify" in request.url else None)
+    began = time.monotonic()
     page.get_by_role("button", name="Camera").click()
     expect(page.locator(".verdict")).to_be_visible()
+    wait_until(page, lambda: len(asked) > 1)
     page.wait_for_timeout(2000)
-    assert 1 < len(asked) <= 12  # four a second at most
+    assert len(asked) <= 4 * (time.monotonic() - began) + 1  # four a second at most
     page.get_by_role("button", name="Stop the camera").click()
     expect(page.locator(".drop-zone")).to_be_visible()

@@ -17,7 +17,7 @@ WITH_WORKER = {"VISION_WORKER": "true", "VISION_COMPARE_IMAGES": "200"}
 COLLECTION = "things"
 MODEL = "things-model"
 NAMES = ("mug", "cactus", "boat")
-JOB_SECONDS = 120
+JOB_SECONDS = 240
 
 
 def wait_for_job(client: httpx.Client, job: str) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def train_things(served: Live, folder: Path) -> str:
     return MODEL
 
 
-def wait_until(page: Page, holds: Any, seconds: float = 30) -> None:
+def wait_until(page: Page, holds: Any, seconds: float = 120) -> None:
     """Looks again until `holds()` is true, while the page goes on."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -74,7 +74,7 @@ def test_the_first_keeps_its_note_and_its_servers_end_after_the_last_was_killed(
         first.stop(signal.SIGKILL)
         # the second uses them still, and takes the place that commands look in
         eventually(lambda: json.loads((data_dir / NOTE).read_text())["url"] == second.url, 30)
-        assert httpx.get(f"{second.url}/readyz", timeout=10).is_success
+        assert httpx.get(f"{second.url}/readyz", timeout=60).is_success
         assert embedded_servers(data_dir) == running
 
         second.stop(signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_the_first_keeps_its_note_and_its_servers_end_after_the_last_was_killed(
     finally:
         for live in (first, second):
             live.process.kill()
-            live.process.wait(10)
+            live.process.wait(60)
 
 
 @pytest.mark.parametrize(("open_files", "connections"), [(65_536, 1_024), (1_024, 768), (256, 128), (64, 32)])

@@ -43,7 +43,7 @@ async def test_chaos(service: Live) -> None:
     assert growth < 150 * _MIB, [round(bytes_ / _MIB) for bytes_ in report.memory]
 
     with service.client() as client:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while queue_depth(client.get("/metrics").text):
             assert time.monotonic() < deadline, "work is left in the queue that nobody waits for"
             await asyncio.sleep(0.05)

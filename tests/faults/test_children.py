@@ -36,8 +36,8 @@ def beside(parent: int) -> dict[str, psutil.Process]:
 
 def both(parent: int) -> dict[str, psutil.Process]:
     """Both of them, once they listen."""
-    found: dict[str, psutil.Process] = until(lambda: len(now := beside(parent)) == 2 and now, 20)
-    until(lambda: all(listens(process) for process in found.values()), 20)
+    found: dict[str, psutil.Process] = until(lambda: len(now := beside(parent)) == 2 and now, 90)
+    until(lambda: all(listens(process) for process in found.values()), 90)
     return found
 
 
@@ -74,15 +74,15 @@ def test_they_are_small_say_no_password_and_go_with_a_killed_service(tmp_path: P
         assert 0 < used < IDLE_MB << 20
         assert not list(Path.cwd().glob("celerybeat*")), "a file where the service was started"
         live.process.kill()
-        live.process.wait(10)
-        until(lambda: not left(found), 10, "they outlived their service")
+        live.process.wait(60)
+        until(lambda: not left(found), 60, "they outlived their service")
 
 
 @pytest.mark.slow
 def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tmp_path: Path) -> None:
     me = os.getpid()
     children = Children()
-    kept = job_processes(Settings(data_dir=tmp_path, job_stop_grace_s=5), addresses, threading.Event())
+    kept = job_processes(Settings(data_dir=tmp_path, job_stop_grace_s=30), addresses, threading.Event())
     try:
         children.start(*kept)
         before = both(me)
@@ -91,8 +91,8 @@ def test_one_that_dies_comes_back_until_all_are_stopped(addresses: Addresses, tm
         after = both(me)
         assert after["sweep"] == before["sweep"]
         began = time.monotonic()
-        children.stop(within_s=5)
-        assert time.monotonic() - began < 5
+        children.stop(within_s=60)
+        assert time.monotonic() - began < 60, "they were killed"
         assert not left(after)
         children.start(*kept)
         assert beside(me) == {}, "what was stopped stays so"
@@ -128,7 +128,7 @@ def test_one_that_cannot_be_told_is_started_again_and_none_is_left_behind() -> N
         until(lambda: len(told) == 3 and len(running()) == 1)
     finally:
         children.kill()
-    until(lambda: not running(), 10)
+    until(lambda: not running(), 30)
 
 
 def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path) -> None:
@@ -142,6 +142,6 @@ def test_they_wait_for_a_job_where_told_to(addresses: Addresses, tmp_path: Path)
         asked.set()
         found = until(lambda: len(now := beside(me)) == 2 and now)
         children.kill()
-        until(lambda: not left(found), 5)
+        until(lambda: not left(found), 30)
     finally:
         children.stop(within_s=5)

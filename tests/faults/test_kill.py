@@ -79,7 +79,7 @@ def test_every_answered_example_survives_whole(tmp_path: Path) -> None:
         while len(writers.answered) < 30 * (round_ + 1) and time.monotonic() < deadline:
             time.sleep(0.005)
         live.process.kill()
-        live.process.wait(10)
+        live.process.wait(60)
         writers.join()
         assert writers.answered
         answered |= writers.answered

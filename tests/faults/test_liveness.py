@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +16,7 @@ import pytest
 
 from workers.worker import liveness
 
-LEASE_S = 1.0
+LEASE_S = 2.0
 LONG_S = 60.0
 IDLE = "import time; time.sleep(60)"
 BUSY = "import ctypes; ctypes.PyDLL(None).sleep(60)"  # holds the interpreter's lock all the while
@@ -33,21 +35,38 @@ def rank(work: str, beat: Path, lease_s: float) -> list[str]:
     return [sys.executable, "-c", RANK + work, str(beat), str(lease_s)]
 
 
+@contextmanager
+def beating(beat: Path) -> Iterator[None]:
+    """The lease is renewed all the while, however long the process takes to start."""
+    ending = threading.Event()
+
+    def renew() -> None:
+        while not ending.wait(LEASE_S / 20):
+            liveness.beat(beat)
+
+    liveness.beat(beat)
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        renewing.join()
+
+
 @pytest.mark.parametrize(("work", "codes"), [(IDLE, {liveness.ORPHANED}), (BUSY, {-signal.SIGALRM})])
 def test_silence_for_a_lease_ends_it(work: str, codes: set[int], tmp_path: Path) -> None:
     beat = tmp_path / "heartbeat"
     liveness.beat(beat)
     child = subprocess.Popen(rank(work, beat, LEASE_S), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        assert child.stdout is not None
-        while not child.stdout.readline():
-            liveness.beat(beat)
-        for _ in range(15):  # as long as the lease is renewed, it stays
-            liveness.beat(beat)
-            time.sleep(LEASE_S / 10)
-        if work == IDLE:
-            assert child.poll() is None
-        assert child.wait(10) in codes
+        with beating(beat):
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"watching\n"
+            if work == IDLE:  # as long as the lease is renewed, it stays
+                time.sleep(1.25 * LEASE_S)
+                assert child.poll() is None
+        assert child.wait(40) in codes
     finally:
         child.kill()
         child.communicate()
@@ -68,7 +87,7 @@ def test_it_ends_with_its_supervisor(work: str, tmp_path: Path) -> None:
         killed = time.monotonic()
         with suppress(psutil.NoSuchProcess):
             while child.status() != psutil.STATUS_ZOMBIE:
-                assert time.monotonic() - killed < 5
+                assert time.monotonic() - killed < LONG_S / 2
                 time.sleep(0.01)
     finally:
         supervisor.kill()

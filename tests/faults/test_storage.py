@@ -65,7 +65,7 @@ def live(disk: SmallDisk) -> Iterator[Live]:
 
 @pytest.fixture
 def client(live: Live, disk: SmallDisk) -> Iterator[httpx.Client]:
-    with live.client() as client:
+    with live.client(keep_s=60) as client:
         yield client
     disk.clear()
 

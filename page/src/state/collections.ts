@@ -40,33 +40,32 @@ export async function loadCollections(): Promise<void> {
   collectionsLoaded.value = true;
 }
 
-let reading = 0;
-let shownReading = 0;
+let readings = 0;
+let shown = 0;
 
 /** Reads the current collection and its labels where its version is another than what the page shows. */
 export async function refresh(force = false): Promise<void> {
+  const mine = ++readings;
   const name = collectionName.value;
-  const mine = ++reading;
   if (collection.value?.name !== name) await loadCollections(); // asking for one that does not exist would be an error
-  if (!collections.value.some((listed) => listed.name === name)) return show(name, null, []);
+  if (!collections.value.some((listed) => listed.name === name)) return show(name, null, [], mine);
   try {
     const found = await call("GET /v1/collections/{collection}", { path: { collection: name } });
     if (name !== collectionName.value) return;
     const same = collection.value?.name === name && collection.value.version === found.version;
     if (same && !force) return;
-    const told = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
-    if (mine < shownReading) return; // a later reading was quicker: this one says less
-    shownReading = mine;
-    show(name, found, [...told]);
+    const rows = await readAll("GET /v1/collections/{collection}/labels", { path: { collection: name } });
+    show(name, found, [...rows], mine);
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 404) throw error;
     collections.value = collections.value.filter((listed) => listed.name !== name); // removed meanwhile
-    show(name, null, []);
+    show(name, null, [], mine);
   }
 }
 
-function show(name: string, found: CollectionInfo | null, rows: LabelInfo[]): void {
-  if (name !== collectionName.value) return;
+function show(name: string, found: CollectionInfo | null, rows: LabelInfo[], reading: number): void {
+  if (name !== collectionName.value || reading < shown) return; // a later look was answered first
+  shown = reading;
   batch(() => {
     labels.value = rows;
     collection.value = found;

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 
-from tests.cluster import FINISHED, Cluster
+from tests.cluster import FINISHED, Cluster, until
 from tests.faults.storm.work import DATASET_IMAGES, EXAMPLES, Ledger
 
 CHARGED = {"attempts_exhausted", "process_died", "rank_lost"}
@@ -17,7 +18,7 @@ CHARGED = {"attempts_exhausted", "process_died", "rank_lost"}
 def check(cluster: Cluster, ledger: Ledger) -> list[str]:
     """What a client was told and does not find, finds twice, or waits for in vain."""
     wrong: list[str] = []
-    with httpx.Client(base_url=cluster.api.url, timeout=60) as client:
+    with httpx.Client(base_url=cluster.api.url, timeout=120) as client:
         wrong += _check_examples(client, ledger)
         for job, kind in ledger.jobs.items():
             wrong += [f"{kind} {job}: {fault}" for fault in _check_job(cluster, client, job)]
@@ -29,6 +30,8 @@ def check(cluster: Cluster, ledger: Ledger) -> list[str]:
     wrong += [f"job {job} is gone" for job in known]
     for dataset in cluster.rows("SELECT id, state FROM datasets WHERE state = 'preparing'"):
         wrong.append(f"dataset {dataset['id']} is still being prepared")
+    with suppress(AssertionError):  # one whose job has just ended is about to leave
+        until(lambda: not any(worker.children() for worker in cluster.workers), 60)
     wrong += [
         f"a child outlives its job: {child}" for worker in cluster.workers for child in worker.children()
     ]

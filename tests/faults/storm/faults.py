@@ -62,7 +62,7 @@ class Faults:
     def kill_the_service(self) -> None:
         api = self._cluster.api
         api.process.kill()
-        api.process.wait(10)
+        api.process.wait(60)
         self._restart_service()
 
     def stop_the_service(self) -> None:

@@ -158,7 +158,7 @@ async def test_a_revoked_key_ends_here_at_once_and_elsewhere_when_it_is_looked_u
         assert await status(anonymous, made["key"]) == 200
         assert (await admin.delete(f"/v1/keys/{made['id']}")).status_code == 204
         assert REMEMBER_SECONDS <= 0.5  # a second is promised, half of it is for the request itself
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         assert await status(anonymous, made["key"]) == 401
         while await other_process.find(made["key"]) is not None:
             assert time.monotonic() < deadline
@@ -171,13 +171,13 @@ async def test_a_revoked_key_ends_here_at_once_and_elsewhere_when_it_is_looked_u
 
 async def test_an_expired_key_ends(make_client: ClientMaker, anonymous: httpx.AsyncClient) -> None:
     admin = await make_client(scopes=["admin"])
-    end = datetime.now(UTC) + timedelta(seconds=0.4)
+    end = datetime.now(UTC) + timedelta(seconds=1)
     made = await make_key(admin, scopes=["admin"], expires_at=end.isoformat())
-    assert await status(anonymous, made["key"]) == 200
-    while await status(anonymous, made["key"]) == 200:
-        assert datetime.now(UTC) < end + timedelta(seconds=0.3)
+    while (asked := datetime.now(UTC)) < end:
+        told = await status(anonymous, made["key"])
+        assert told == 200 or asked < end < datetime.now(UTC)  # the end may come while it is asked
         await asyncio.sleep(0.02)
-    assert await status(anonymous, made["key"]) == 401
+    assert await status(anonymous, made["key"]) == 401, "what was remembered of it ends with it"
 
 
 async def test_administrators_of_a_workspace_see_and_touch_only_their_own(

@@ -20,7 +20,7 @@ async def test_it_stops_at_any_moment_of_connecting(addresses: Addresses, turns:
         directory.start()
         for _ in range(turns):  # of the event loop
             await asyncio.sleep(0)
-        await asyncio.wait_for(directory.close(), 5)
+        await asyncio.wait_for(directory.close(), 30)
     finally:
         await redis.aclose()
         await database.close()

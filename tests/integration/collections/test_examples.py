@@ -19,7 +19,7 @@ from tests.learning import ask, get_json, picture, teach
 from tests.photos import encode_photo, photo
 
 EXAMPLES = "/v1/collections/default/examples"
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 async def is_dropped(services: Services, sha256: str) -> bool:

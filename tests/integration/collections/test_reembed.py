@@ -56,7 +56,7 @@ async def test_all_is_embedded_then_swapped(
     assert outcome.result == {"encoder": "clip-tiny", "examples": 8, "answers": 2, "unreadable": 0}
     await owner.succeed(None, {}, tmp_path)
     assert (await get_json(client, "/v1/collections/default"))["encoder"] == "clip-tiny"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await ask(client, mugs[1]))["model"] != "clip-tiny":
             pass  # this process hears of it within a second
     for label, image in (("mug", mugs[1]), ("bowl", picture(21))):

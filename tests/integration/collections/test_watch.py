@@ -20,7 +20,7 @@ from tests.conftest import ClientMaker
 from tests.learning import ask, get_json, make, picture, teach
 
 WITHIN_S = 1.0
-SLACK_S = 4.0
+SLACK_S = 29.0
 """For what the second instance does once it knows, on a machine that does other things too."""
 
 
@@ -168,7 +168,7 @@ async def test_images_are_embedded_again_when_the_weights_have_changed(
     reply = await client.post("/v1/classify", params={"collection": "older"}, files={"image": picture(3)})
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "not_ready")
     assert int(reply.headers["retry-after"]) >= 1
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while reply.status_code == 503:
         assert time.monotonic() < end
         await asyncio.sleep(0.05)

@@ -32,7 +32,7 @@ servers.stop()
 """
 
 
-def eventually(holds: Callable[[], bool], deadline_s: float = 15) -> None:
+def eventually(holds: Callable[[], bool], deadline_s: float = 60) -> None:
     """Poll until `holds`; fails after the deadline."""
     deadline = time.monotonic() + deadline_s
     while not holds():

@@ -59,7 +59,7 @@ class Stranger:
     async def is_closed(self) -> bool:
         """Whether the other side ends the connection."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 while await loop.sock_recv(self._socket, 1 << 20):
                     pass

@@ -87,7 +87,7 @@ async def test_a_collection_taught_with_the_old_vectors_is_embedded_again(
         reply = await classify()
         assert reply.status_code == 503
         assert "are being embedded again, by new weights" in reply.json()["error"]["message"]
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while (reply := await classify()).status_code == 503:
             assert time.monotonic() < end
             await asyncio.sleep(0.05)

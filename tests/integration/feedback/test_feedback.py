@@ -197,7 +197,7 @@ async def wait_for_locks(services: Services, count: int) -> None:
     """Until so many transactions of this database wait for one another; each look is a transaction of its own."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     found = -1
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while found != count:
             async with services.database.session() as session:
                 found = await session.scalar(text(waiting)) or 0

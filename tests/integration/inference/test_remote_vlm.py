@@ -166,7 +166,7 @@ async def test_what_was_passed_on_is_not_repeated(url: str, script: Script) -> N
 
 async def test_a_server_that_hangs_meets_the_deadline(url: str, script: Script) -> None:
     script.replies = ["hang"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises((DeadlineExceededError, RemoteModelError)):
             await ask(url, deadline_s=0.5, attempts=1)
 

@@ -336,7 +336,7 @@ async def test_racing_one_another_they_end_a_job_once(seed: int, new_world: Call
             together = threading.Barrier(5)
 
             def at_once(act: Callable[[], object], together: threading.Barrier = together) -> None:
-                together.wait(10)
+                together.wait(60)
                 with suppress(LostError):
                     act()
 

@@ -99,7 +99,7 @@ async def test_a_followed_job_tells_everything_once_and_ends(
     taught: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     job = await train(taught)
-    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
+    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=120))
     owner = await claim_job(services, job)
     await owner.step(1, 2, 3.5, loss=0.5)
     page = await get_json(taught, f"/v1/jobs/{job['id']}")
@@ -312,8 +312,8 @@ async def test_too_many_open_jobs_and_followers_are_told_to_wait(
     monkeypatch.setattr(
         services, "followers", Followers(services.database, poll_s=0.05, most=1, most_of_one=9)
     )
-    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=30))
-    async with asyncio.timeout(10):
+    following = asyncio.create_task(taught.get(f"/v1/jobs/{job['id']}/events", timeout=120))
+    async with asyncio.timeout(60):
         while not services.followers._tallies.get("followers").total:
             await get_json(taught, "/v1/jobs")
     late = await taught.get(f"/v1/jobs/{job['id']}/events")

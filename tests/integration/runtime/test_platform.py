@@ -159,8 +159,11 @@ def _check_references(document: dict[str, Any]) -> None:
 
 async def test_health_and_readiness(anonymous: httpx.AsyncClient) -> None:
     assert (await anonymous.get("/healthz")).json()["status"] == "ok"
-    ready = await anonymous.get("/readyz")
-    assert ready.status_code == 200
+    deadline = time.monotonic() + 60
+    while (ready := await anonymous.get("/readyz")).status_code != 200:
+        # each check has two seconds, which a busy machine may not keep
+        assert time.monotonic() < deadline, ready.text
+        await asyncio.sleep(0.1)
     assert ready.json()["checks"] == {"database": "ok", "redis": "ok", "model": "ok", "disk": "ok"}
     head = await anonymous.head("/healthz")
     assert head.status_code == 200
@@ -194,7 +197,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_readiness_and_is_looked_at_onc
 
 async def test_a_missing_model_is_not_ready_and_says_so(addresses: Addresses, tmp_path: Path) -> None:
     async with small_app(addresses, tmp_path) as client:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "loading" in (reply := await client.get("/readyz")).text:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)

@@ -53,7 +53,7 @@ def test_an_up_to_date_database_is_left_alone_without_importing_alembic(database
         "assert 'alembic' not in sys.modules\n"
     )
     words = [sys.executable, "-c", asked, database_url]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -76,7 +76,7 @@ def test_a_killed_migration_leaves_nothing_behind(empty_url: str) -> None:
         "sqlalchemy.event.listen(sqlalchemy.engine.Engine, 'commit', lambda c: os.kill(os.getpid(), 9))\n"
         f"d.migrate({empty_url!r})\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=300)
     assert killed.returncode == -9, killed.stderr
     with psycopg.connect(empty_url) as connection:
         left = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()

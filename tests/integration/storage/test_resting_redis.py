@@ -67,7 +67,7 @@ async def test_it_comes_back_after_its_rest(
     with pytest.raises(RedisError):
         await client.ping()
     (tmp_path / "valkey.sock").symlink_to(real)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             await client.ping()

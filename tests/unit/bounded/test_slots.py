@@ -50,7 +50,7 @@ def test_processes_share_slots_and_a_killed_one_gives_its_own_back(
         assert mine.take(2) is None
         assert Slots("decoder").take(1), "others are counted apart"
         other.kill()
-        other.wait(10)
+        other.wait(60)
         assert mine.take(2)
     give_back()
     assert mine.take(2)

@@ -298,7 +298,11 @@ async def test_images_in_json_are_counted_and_sized(room: Room) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_large")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     body=st.binary(max_size=300),
     kind=st.sampled_from([FORM["content-type"], "application/json", "image/png"]),
@@ -308,7 +312,11 @@ async def test_any_bytes_are_an_upload_or_the_clients_fault(room: Room, body: by
     assert reply.status_code in {200, 400, 413, 422}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 async def test_a_damaged_form_never_surprises(room: Room, data: st.DataObject) -> None:
     body = bytearray(PART + IMAGE + b"\r\n" + PART.replace(b"image", b"label") + b"cup\r\n--bound--\r\n")

@@ -77,7 +77,7 @@ def batcher(device: Device) -> Iterator[PipelinedBatcher[int, int]]:
     made.close()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition never came true"

@@ -82,7 +82,7 @@ async def test_a_request_past_its_deadline_stops_wherever_it_is(
         await until(encoder.running.is_set)
         with pytest.raises(DeadlineExceededError):
             await live.embed_images([solid("red")] * 3, deadline_s=0.1)
-        assert waiting(registry) == 0
+        await until(lambda: waiting(registry) == 0)  # an engine drops by a clock of its own
         encoder.gate.set()
         assert (await running).shape == (1, 8)
 

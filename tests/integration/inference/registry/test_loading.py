@@ -107,7 +107,7 @@ async def test_the_least_recently_used_idle_model_makes_room(engine: Engine, loa
         async with engine.encoder(name):
             pass
     await shows(engine, ["three", "one"])
-    assert "batcher-two" not in {thread.name for thread in threading.enumerate()}
+    await until(lambda: "batcher-two" not in {thread.name for thread in threading.enumerate()})
     async with engine.encoder("org/two"):
         pass
     assert loader.loads == ["one", "two", "three", "two"]

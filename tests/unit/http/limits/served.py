@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 class Served:
     """An app with nothing but the platform's layers, and what happened in it."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, receive_timeout_s: float) -> None:
         self.settings = Settings(
             data_dir=data_dir,
             max_body_mb=2,
@@ -37,7 +37,7 @@ class Served:
             max_query_kb=2,
             max_spool_mb=3,
             max_uploads=3,
-            receive_timeout_s=0.6,
+            receive_timeout_s=receive_timeout_s,
         )
         self.spool = Spool(data_dir / "tmp", self.settings.limits.max_spool_mb * MIB)
         self.metrics = Metrics()

@@ -61,7 +61,7 @@ def test_head_is_get_without_a_body(served: Served) -> None:
     async def hello() -> dict[str, str]:
         return {"hello": "world"}
 
-    head = httpx.head(f"{served.wire.url}/hello")
+    head = httpx.head(f"{served.wire.url}/hello", timeout=60)
     assert head.status_code == 200
     assert head.headers["content-length"] == "17"
     assert head.content == b""
@@ -76,12 +76,13 @@ def test_a_chunked_body_is_as_good_as_any(served: Served) -> None:
         f"{served.wire.url}/upload",
         content=pieces(),
         headers={"content-type": "multipart/form-data; boundary=b"},
+        timeout=60,
     )
     assert reply.json()["images"] == [1000]
 
 
 def test_an_unread_body_does_not_cost_the_connection(served: Served) -> None:
-    with httpx.Client(base_url=served.wire.url) as client:
+    with httpx.Client(base_url=served.wire.url, timeout=60) as client:
         for _ in range(3):
             assert client.post("/ignore", content=b"x" * 100_000).status_code == 200
             assert client.post("/nowhere", content=b"x" * 100_000).status_code == 404
@@ -125,6 +126,8 @@ def test_resets_do_not_disturb_others(served: Served) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         connection.sendall(post("/upload", FORM, length=MIB, body=b"--b\r\nContent-Disp"))
         connection.close()
-    reply = httpx.post(f"{served.wire.url}/upload", content=b"abc", headers={"content-type": "image/png"})
+    reply = httpx.post(
+        f"{served.wire.url}/upload", content=b"abc", headers={"content-type": "image/png"}, timeout=60
+    )
     assert reply.json()["images"] == [3]
     assert LINGER_SECONDS < 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 
@@ -35,7 +35,10 @@ def test_a_body_of_unstated_length_is_refused_where_it_passes_the_limit(served: 
 
 def test_a_client_that_sends_everything_first_still_reads_the_refusal(served: Served) -> None:
     reply = httpx.post(
-        f"{served.wire.url}/upload", content=b"x" * (5 * MIB), headers={"content-type": "image/png"}
+        f"{served.wire.url}/upload",
+        content=b"x" * (5 * MIB),
+        headers={"content-type": "image/png"},
+        timeout=60,
     )
     check_problem(reply, 413, "too_large")
 
@@ -50,7 +53,10 @@ def test_one_image_has_its_own_limit(served: Served) -> None:
 def test_images_at_the_limit_come_through_whole(served: Served) -> None:
     body = part("image", b"x" * MIB) + part("images", b"") + part("label", b"cup", None) + END
     reply = httpx.post(
-        f"{served.wire.url}/upload", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
+        f"{served.wire.url}/upload",
+        content=body,
+        headers={"content-type": "multipart/form-data; boundary=b"},
+        timeout=60,
     )
     assert reply.json() == {"images": [MIB, 0], "fields": {"label": ["cup"]}}
 
@@ -67,11 +73,13 @@ def test_parts_images_and_text_fields_are_counted(served: Served) -> None:
 def test_json_that_would_unfold_into_too_many_values_is_refused(served: Served) -> None:
     bomb = b'{"a": [' + b"[]," * 2000 + b"0]}"
     for path in ("/json", "/upload"):
-        reply = httpx.post(served.wire.url + path, content=bomb, headers={"content-type": "application/json"})
+        reply = httpx.post(
+            served.wire.url + path, content=bomb, headers={"content-type": "application/json"}, timeout=60
+        )
         check_problem(reply, 413, "too_many_values")
     deep = b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"
     reply = httpx.post(
-        f"{served.wire.url}/upload", content=deep, headers={"content-type": "application/json"}
+        f"{served.wire.url}/upload", content=deep, headers={"content-type": "application/json"}, timeout=60
     )
     assert reply.status_code in (400, 422)
 
@@ -89,6 +97,7 @@ def test_the_spool_holds_no_more_than_its_bound(served: Served) -> None:
             f"{served.wire.url}/upload",
             content=big,
             headers={"content-type": "multipart/form-data; boundary=b"},
+            timeout=60,
         )
         check_problem(reply, 503, "too_many_uploads")
         assert reply.headers["retry-after"] == "1"
@@ -103,42 +112,43 @@ def test_headers_and_query_are_bounded(served: Served) -> None:
     check_problem(served.wire.send(post("/ignore", "X-Huge: " + "x" * 200_000)), 431, "headers_too_large")
 
 
-def test_a_body_that_trickles_is_cut_off(served: Served) -> None:
+def test_a_body_that_trickles_is_cut_off(hasty: Served) -> None:
     begun = time.monotonic()
-    with served.wire.connect() as connection:
+    with hasty.wire.connect() as connection:
         connection.sendall(post("/upload", "Content-Type: image/jpeg", length=1000))
         connection.setblocking(False)
         data = b""
         while b"\r\n\r\n" not in data:
-            if time.monotonic() > begun + 10:
+            if time.monotonic() > begun + 60:
                 raise TimeoutError
             try:
-                connection.send(b"x")
                 data += connection.recv(65536)
             except BlockingIOError:
+                with suppress(OSError):  # it was cut off at this moment: why is read next
+                    connection.send(b"x")
                 time.sleep(0.05)
         assert b" 408 " in data
     assert time.monotonic() - begun > 0.5
 
 
-def test_a_silent_body_is_cut_off_in_json_routes_too(served: Served) -> None:
+def test_a_silent_body_is_cut_off_in_json_routes_too(hasty: Served) -> None:
     check_problem(
-        served.wire.send(post("/json", "Content-Type: application/json", length=100, body=b'{"a')),
+        hasty.wire.send(post("/json", "Content-Type: application/json", length=100, body=b'{"a')),
         408,
         "slow_upload",
     )
 
 
-def test_a_head_that_trickles_is_cut_off(served: Served) -> None:
-    with served.wire.connect() as connection:
+def test_a_head_that_trickles_is_cut_off(hasty: Served) -> None:
+    with hasty.wire.connect() as connection:
         connection.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         check_problem(read_reply(connection), 408, "slow_upload")
-    with served.wire.connect() as connection:  # connected, and never said a word
+    with hasty.wire.connect() as connection:  # connected, and never said a word
         check_problem(read_reply(connection), 408, "slow_upload")
 
 
-def test_after_its_answer_a_body_nobody_reads_does_not_keep_the_connection(served: Served) -> None:
-    with served.wire.connect() as connection:
+def test_after_its_answer_a_body_nobody_reads_does_not_keep_the_connection(hasty: Served) -> None:
+    with hasty.wire.connect() as connection:
         connection.sendall(post("/ignore", length=1000))
         assert read_reply(connection).status == 200
         until(lambda: _hung_up(connection))
@@ -164,7 +174,9 @@ def test_more_uploads_than_slots_are_refused_and_slots_come_back(served: Served)
             slow.sendall(post("/upload", "Content-Type: image/jpeg", length=1000, body=b"x"))
         # a body that arrives whole needs no slot
         until(lambda: _status_of_slow(served.wire) == 503)
-        whole = httpx.post(f"{served.wire.url}/upload", content=b"abc", headers={"content-type": "image/png"})
+        whole = httpx.post(
+            f"{served.wire.url}/upload", content=b"abc", headers={"content-type": "image/png"}, timeout=60
+        )
         assert whole.json()["images"] == [3]
     until(lambda: _status_of_slow(served.wire) == 200)
 
@@ -177,6 +189,6 @@ def _status_of_slow(wire: Wire) -> int:
         try:
             return read_reply(connection).status
         except TimeoutError:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.sendall(b"y")
             return read_reply(connection).status

@@ -58,15 +58,15 @@ def test_submitters_of_two_loops_share_a_batch(device: Device, batcher: Batcher[
 
     threads = [threading.Thread(target=client, args=(n,)) for n in range(5)]
     threads[0].start()
-    assert device.running.wait(10)
+    assert device.running.wait(60)
     for thread in threads[1:]:
         thread.start()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while batcher.stats().queue_depth < 4 and time.monotonic() < end:
         time.sleep(0.001)
     device.gate.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert results == {n: n * n for n in range(5)}
     assert device.sizes == [1, 4]
 
@@ -159,7 +159,7 @@ async def test_a_thousand_submitters_all_settle_with_their_own_result() -> None:
             task.cancel()
 
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await disconnect()
             settled = await asyncio.gather(*tasks, return_exceptions=True)
         names = {n: s if s == "ok" else type(s).__name__ for n, s in enumerate(settled)}
@@ -211,6 +211,6 @@ def test_a_process_that_forgot_to_close_still_ends() -> None:
         "print(asyncio.run(b.submit('image', 5)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "5"
