@@ -256,7 +256,7 @@ def test_a_key_that_does_not_work_replaces_none_that_does(tab: Tab, admin: httpx
 
 def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Path) -> None:
     page = come_in(make_tab(), key_file.read_text().strip(), "settings")
-    page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("button", name="Create a key").click()
     page.get_by_role("dialog").get_by_label("What it is for").fill("door")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="The key is made")
@@ -267,4 +267,4 @@ def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Pat
     page.mouse.click(5, 5)
     dialog.get_by_role("button", name="I have it").click()
     expect(dialog).to_be_hidden()
-    expect(page.get_by_role("button", name="Make a key")).to_be_focused()
+    expect(page.get_by_role("button", name="Create a key")).to_be_focused()

@@ -41,8 +41,8 @@ def test_the_keyboard_goes_on_from_the_screen_that_it_chose(tab: Tab) -> None:
 
 def test_a_selection_that_ends_beside_a_dialog_leaves_it_open(tab: Tab) -> None:
     page = tab.open("settings")
-    page.get_by_role("button", name="Make a key").click()
-    dialog = page.get_by_role("dialog", name="Make a key")
+    page.get_by_role("button", name="Create a key").click()
+    dialog = page.get_by_role("dialog", name="Create a key")
     field = dialog.get_by_label("What it is for")
     field.fill("a long name of a key")
     box = field.bounding_box()
