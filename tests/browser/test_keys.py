@@ -230,7 +230,7 @@ def test_a_key_is_made_shown_once_and_revoked(
     found = httpx.get(f"{served.url}/v1/access", headers={"Authorization": f"Bearer {text}"}, timeout=30)
     assert found.json()["scopes"] == ["recognise"]
     page.get_by_role("button", name="I have it").click()
-    expect(page.get_by_role("dialog", name="The key is made")).to_be_hidden()
+    expect(page.get_by_role("dialog", name="The key is created")).to_be_hidden()
     assert text not in page.content()
     page.get_by_role("button", name="Revoke shop camera").click()
     page.get_by_role("dialog", name="Revoke shop camera").get_by_role("button", name="Revoke").click()
@@ -259,7 +259,7 @@ def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Pat
     page.get_by_role("button", name="Create a key").click()
     page.get_by_role("dialog").get_by_label("What it is for").fill("door")
     page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog", name="The key is made")
+    dialog = page.get_by_role("dialog", name="The key is created")
     expect(dialog.locator("pre")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
