@@ -51,6 +51,7 @@ function Shell() {
   const shown = allowed();
   const current = shown.find((screen) => screen.name === route.value.screen);
   const main = useRef<HTMLElement>(null);
+  const isFirst = useRef(true);
   useShortcuts(
     [
       ...shown.map((screen) => ({ keys: `g ${screen.letter}`, does: say.keys.to(screen.title), run: () => goTo(screen.name) })),
@@ -67,9 +68,11 @@ function Shell() {
     if (!current) return;
     document.title = say.app.title(current.title);
     // a screen reader hears of the new screen; whoever just loaded the page keeps the place of the browser
-    if (document.activeElement instanceof HTMLElement && document.activeElement.closest("nav")) main.current?.focus({ preventScroll: true });
+    const active = document.activeElement;
+    if (active?.closest("nav") || (active === document.body && !isFirst.current)) main.current?.focus({ preventScroll: true });
+    isFirst.current = false;
     scrollTo(0, 0);
-  }, [current?.name]);
+  }, [current?.name, route.value.rest.join("/")]);
   const Current = current?.component;
   return (
     <>

@@ -14,15 +14,16 @@ export const shortcuts = signal<Shortcut[]>([]);
 let prefix = "";
 let prefixAt = 0;
 
-const isTyping = (target: EventTarget | null) =>
+export const isTyping = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) &&
   !(target instanceof HTMLInputElement && /^(checkbox|radio|range|button|file)$/.test(target.type));
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return; // a key held down decides once
   if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
   const isFresh = prefix && event.timeStamp - prefixAt < PREFIX_MS;
-  const pressed = isFresh ? `${prefix} ${event.key}` : event.key;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // with caps lock too
+  const pressed = isFresh ? `${prefix} ${key}` : key;
   const onButton = event.target instanceof HTMLElement && event.target.closest("button, a, summary, [role=button]") !== null;
   if (onButton && (event.key === "Enter" || event.key === " ")) return; // it presses the button
   const found = shortcuts.value.findLast((shortcut) => shortcut.keys === pressed);
@@ -30,8 +31,8 @@ addEventListener("keydown", (event) => {
   if (found) {
     event.preventDefault();
     found.run(event);
-  } else if (shortcuts.value.some((shortcut) => shortcut.keys.startsWith(`${event.key} `))) {
-    prefix = event.key;
+  } else if (shortcuts.value.some((shortcut) => shortcut.keys.startsWith(`${key} `))) {
+    prefix = key;
     prefixAt = event.timeStamp;
   }
 });

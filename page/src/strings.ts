@@ -14,7 +14,7 @@ const span = (seconds: number) =>
 /** Of a data set: the part that a job looked at, where it was not all of it. */
 const partOf = (split: unknown) => (typeof split === "string" && split !== "all" ? `the ${split} split of ` : "");
 const states: Record<string, string> = { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
-const kinds: Record<string, string> = { train: "Training", evaluate: "Evaluation", export: "Export", prepare: "Preparing", reembed: "Embedding again", teach: "Teaching" };
+const kinds: Record<string, string> = { train: "Training", evaluate: "Evaluation", export: "Export", reembed: "Embedding again" };
 
 const megabytes = (mb: number) => (mb < 1000 ? `${Math.max(0.1, mb).toLocaleString("en", { maximumFractionDigits: mb < 10 ? 1 : 0 })} MB` : `${(mb / 1000).toFixed(1)} GB`);
 const bytes = (size: number) => {
@@ -92,7 +92,8 @@ export const say = {
     stopCamera: "Stop the camera",
     hold: "Hold to record",
     recording: (taken: number, most: number) => `${taken} of ${most}`,
-    notPictures: (number: number) => `${count.files(number)} left out: not a picture.`,
+    notPictures: (names: string[]) => `Left out, not a picture: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${count.files(names.length - 3)} more` : ""}`,
+    nothing: "There is no picture in what was dropped.",
   },
   scores: {
     none: "none of these",
@@ -127,6 +128,8 @@ export const say = {
   teach: {
     title: "Teach",
     taught: (label: string, number: number) => (number === 1 ? `Taught: ${label}` : `Taught ${number} pictures of ${label}`),
+    taughtFolders: (labels: number, number: number) => `Taught ${count.pictures(number)} of ${count.labels(labels)}`,
+    onTheirWay: (number: number) => `${count.pictures(number)} on their way`,
     alsoUnder: (label: string, others: string[]) => `The same picture is taught as ${[label, ...others].join(" and ")}.`,
     hero: "Show it three things. It names the fourth.",
     heroLead: "Drop a picture of each thing below, or a folder for each. One picture a label is enough to start. Everything stays on this machine.",
@@ -158,6 +161,7 @@ export const say = {
     rename: (label: string) => `Rename ${label}`,
     newName: "New name",
     renamed: (label: string, name: string) => `${label} is ${name} now`,
+    taken: (name: string) => `There is a label ${name} already. Merge the two, or choose another name.`,
     merge: (name: string) => `Merge into ${name}`,
     merged: (label: string, name: string) => `${label} became part of ${name}`,
     hints: "Hints",
@@ -338,6 +342,8 @@ export const say = {
       const data = job.collection ?? job.dataset_name;
       if (job.kind === "train" && job.name) return job.name;
       if (job.kind === "evaluate" && job.name) return `Evaluation of ${job.name}${data ? ` on ${job.collection ? "" : partOf(job.params["split"])}${data}` : ""}`;
+      if (job.kind === "prepare") return `Preparing ${job.dataset_name ?? "a data set"}`;
+      if (job.kind === "teach") return `Teaching ${job.dataset_name ?? "a data set"}`;
       return [kinds[job.kind] ?? job.kind, job.name ?? job.strategy, job.name ? null : data].filter(Boolean).join(" · ");
     },
     state: (job: { state: string; cancelling: boolean }) => (job.cancelling && job.state === "running" ? "stopping" : (states[job.state] ?? job.state)),
@@ -357,6 +363,7 @@ export const say = {
     chance: "Guessing",
     figure: (name: string, value: number) => (/accuracy|f1|recall|precision|chance|commonest|match/.test(name) && value >= 0 && value <= 1 ? `${(value * 100).toFixed(1)} %` : value.toLocaleString("en", { maximumSignificantDigits: 4 })),
     useIt: "Use it",
+    openDataset: (name: string) => `Open ${name}`,
     judge: "Evaluate it with pictures",
     curves: "Curves",
     step: "step",

@@ -125,9 +125,14 @@ def test_a_correction_is_taught_shown_to_the_model_and_undone(
     ask(asking, "What is it?")
     asking.get_by_role("button", name="Correct this answer").click()
     expect(asking.get_by_label("The right answer")).to_be_focused()
+    asking.get_by_role("button", name="Cancel").click()
+    expect(asking.get_by_role("button", name="Correct this answer")).to_be_focused()
+    asking.keyboard.press("Enter")
+    expect(asking.get_by_label("The right answer")).to_be_focused()
     asking.keyboard.type("a cup")
     asking.keyboard.press("Enter")
     expect(asking.locator(".ask-answer").first).to_contain_text("Taught: a cup")
+    expect(asking.locator(".ask-answer p", has_text="Taught: a cup")).to_be_focused()
     expect(asking.get_by_label(f"Show it the nearest of 1 answer taught in {collection}")).to_be_checked()
     with served.client() as client:
         [taught] = client.get(f"/v1/collections/{collection}/answers").json()["data"]

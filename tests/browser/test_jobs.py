@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.audits import check_view
 from tests.browser.conftest import Tab
@@ -178,6 +178,44 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
         expect(mistake.get_by_role("button", name="The label was wrong")).to_be_visible()
         tab.rest()
         client.delete(f"/v1/collections/{COLLECTION}/examples/{wrong_one['id']}")
+    labels = [f"label {index}" for index in range(400)]
+    counts = [[int(row == column) for column in range(400)] for row in range(400)]
+    cells = [{"truth": label, "said": label, "count": 1, "images": []} for label in labels]
+    many = {"labels": labels, "counts": counts, "cells": cells}
+    page.route("**/confusion.json", lambda route: route.fulfill(json=many))
+    page.reload()
+    expect(page.get_by_text("The first 40 of 400 labels are shown")).to_be_visible()
+
+
+def test_a_list_of_jobs_keeps_each_of_them_while_new_ones_come(tab: Tab, served: Live) -> None:
+    with served.client() as client:
+        known = client.get("/v1/jobs").json()["data"][0]
+    rows = [
+        {
+            **known,
+            "id": f"{number:036}",
+            "name": f"job {number}",
+            "kind": "train",
+            "created_at": f"2026-01-01T00:{number // 60:02}:{number % 60:02}Z",
+        }
+        for number in range(120, 0, -1)
+    ]
+    newest = [rows[1]]
+
+    def answer(route: Route) -> None:
+        older = "cursor=" in route.request.url
+        first = rows.index(newest[0])
+        page_of = rows[51:101] if older else rows[first : first + 50]
+        route.fulfill(json={"data": page_of, "next": None if older else "more"})
+
+    tab.page.route(re.compile(r"/v1/jobs\?"), answer)
+    page = tab.open("jobs", COLLECTION)
+    page.get_by_role("button", name="Older jobs").click()
+    names = page.locator(".job-list .job-name")
+    expect(names).to_have_count(100)
+    newest[0] = rows[0]
+    expect(names.first).to_have_text("job 120")
+    assert names.all_text_contents() == [row["name"] for row in rows[:101]]
 
 
 def test_a_name_that_cannot_be_is_refused_in_words(tab: Tab) -> None:

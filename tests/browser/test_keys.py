@@ -229,8 +229,41 @@ def test_a_key_is_made_shown_once_and_revoked(
     found = httpx.get(f"{served.url}/v1/access", headers={"Authorization": f"Bearer {text}"}, timeout=30)
     assert found.json()["scopes"] == ["recognise"]
     page.get_by_role("button", name="I have it").click()
-    expect(page.get_by_role("dialog", name="The key is made")).to_be_hidden()
+    expect(page.get_by_role("dialog", name="The key is created")).to_be_hidden()
     assert text not in page.content()
     page.get_by_role("button", name="Revoke shop camera").click()
     page.get_by_role("dialog", name="Revoke shop camera").get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("row", name="shop camera")).to_have_count(0)
+
+
+def test_a_key_that_does_not_work_replaces_none_that_does(tab: Tab, admin: httpx.Client) -> None:
+    page = come_in(tab, make_key(admin, "recognise")[1], "settings")
+    page.get_by_role("button", name="Use another key").click()
+    for wrong in ("mistyped", "\u043a\u043b\u044e\u0447 \U0001f511"):  # no header carries the second
+        page.get_by_label("API key").fill(wrong)
+        page.get_by_role("button", name="Come in").click()
+        expect(page.get_by_role("alert")).to_contain_text("This key does not work")
+    page.reload()
+    expect(page.get_by_text("You use a key of the workspace")).to_be_visible()
+    page.get_by_role("button", name="Use another key").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("You use a key of the workspace")).to_be_visible()
+    page.evaluate("sessionStorage.setItem('vision.key', '\u043a\u043b\u044e\u0447')")
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Path) -> None:
+    page = come_in(make_tab(), key_file.read_text().strip(), "settings")
+    page.get_by_role("button", name="Create a key").click()
+    page.get_by_role("dialog").get_by_label("What it is for").fill("door")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="The key is created")
+    expect(dialog.locator("pre")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(dialog.get_by_role("button", name="I have it")).to_be_focused()
+    page.mouse.click(5, 5)
+    dialog.get_by_role("button", name="I have it").click()
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Create a key")).to_be_focused()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import zipfile
 from pathlib import Path
 
@@ -117,6 +118,11 @@ def test_an_archive_shows_its_balance_what_was_refused_and_its_pictures_and_is_t
     expect(grid.get_by_role("option")).to_have_count(5)
     page.get_by_role("button", name=f"Teach it to {collection}").click()
     expect(page.locator(".job-where .state")).to_have_text("done", timeout=PATIENCE_MS)
+    expect(page.locator("h1")).to_have_text(f"Teaching {HOSTILE.replace('/', '')}")
+    page.get_by_role("link", name="All jobs").click()
+    prepared = page.locator(".job-name", has_text=re.compile("^Preparing ")).filter(has_text=HOSTILE)
+    prepared.click()
+    expect(page.get_by_role("link", name=f"Open {HOSTILE}")).to_be_visible()
     with served.client() as client:
         splits = client.get("/v1/datasets").json()["data"][0]["summary"]["splits"]
         assert client.get(f"/v1/collections/{collection}").json()["examples"] == splits["train"]

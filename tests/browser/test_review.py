@@ -134,3 +134,76 @@ def test_review_is_switched_on_with_a_word_about_what_is_stored(
     page.get_by_role("button", name="Switch off").click()
     page.get_by_role("button", name="Switch off and forget").click()
     expect(page.get_by_role("button", name="Keep unsure pictures")).to_be_visible()
+
+
+def test_a_key_held_down_or_pressed_with_caps_lock_decides_one_picture(tab: Tab, unsure: str) -> None:
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    for _ in range(4):
+        page.keyboard.down("s")  # the second and later ones repeat
+    page.keyboard.up("s")
+    expect_left(page, UNSURE - 1)
+    page.keyboard.press("Shift+S")
+    expect_left(page, UNSURE - 2)
+    expect(page.get_by_text("Saving")).to_be_hidden()
+    expect_left(page, UNSURE - 2)
+
+
+def test_enter_after_a_click_confirms_the_guess_and_does_not_press_the_button_again(
+    tab: Tab, served: Live, unsure: str
+) -> None:
+    tab.expected = ["status of 409"]  # a guess that moved on
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    page.get_by_role("button", name="Skip").click()
+    expect_left(page, UNSURE - 1)
+    page.keyboard.press("Enter")
+    expect_left(page, UNSURE - 2)
+    expect(page.get_by_text("Saving")).to_be_hidden()
+    with served.client() as client:
+        figures = client.get(f"/v1/collections/{unsure}/review/stats").json()
+    assert (figures["skipped"], figures["decided"]) == (1, 1)
+
+
+def test_decisions_that_do_not_arrive_come_back_in_their_order(tab: Tab, unsure: str) -> None:
+    tab.expected = ["ERR_INTERNET_DISCONNECTED"]
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    page.get_by_role("button", name="Many at once").click()
+    pictures = page.locator(".review-cell img")
+    expect(pictures).to_have_count(UNSURE)
+    read_order = "(pictures) => pictures.map((picture) => picture.src)"  # an address is kept for each picture
+    order = pictures.evaluate_all(read_order)
+    page.get_by_role("button", name="Many at once").click()
+    page.evaluate("document.activeElement.blur()")
+    tab.context.set_offline(True)
+    for _ in range(3):
+        page.keyboard.press("s")
+    expect(page.get_by_role("alert")).to_contain_text("The service did not answer.")
+    expect_left(page, UNSURE)
+    page.get_by_role("button", name="Many at once").click()
+    expect(pictures).to_have_count(UNSURE)
+    assert pictures.evaluate_all(read_order) == order
+    tab.context.set_offline(False)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect_left(page, UNSURE)
+
+
+def test_a_collection_that_is_chosen_never_seems_to_have_nothing_to_review(
+    tab: Tab, served: Live, unsure: str, collection: str
+) -> None:
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": f"{collection[-50:]}-other"}).raise_for_status()
+    page = tab.open("review", f"{collection[-50:]}-other")
+    expect(page.get_by_role("button", name="Keep unsure pictures")).to_be_visible()
+    page.evaluate(
+        """() => {
+            window.said = [];
+            new MutationObserver(() => window.said.push(document.querySelector("main").innerText))
+                .observe(document.body, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    page.get_by_label("Collection").select_option(unsure)
+    expect_left(page, UNSURE)
+    assert not [said for said in page.evaluate("window.said") if "Nothing waits." in said]

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from PIL import Image
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tab
 from tests.browser.pictures import choose, drop, write_picture
@@ -146,6 +147,30 @@ def test_many_files_are_a_table_to_filter_sort_and_save(tab: Tab, taught: str, t
     expect(page.locator(".verdict")).to_have_text("mug")
 
 
+def test_a_table_is_saved_whole_and_a_kind_that_browsers_do_not_show_has_a_mark(
+    tab: Tab, taught: str, tmp_path: Path
+) -> None:
+    page = tab.open("try", taught)
+    with Image.open(write_picture(tmp_path, "mug", 7)) as image:
+        image.save(tmp_path / "scan.tiff")
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        if held:
+            route.fallback()
+        else:
+            held.append(route)
+
+    page.route("**/v1/classify", answer)
+    choose(page.locator(".drop-target"), tmp_path / "scan.tiff", write_picture(tmp_path, "cactus", 8))
+    expect(page.get_by_text("1 of 2 files").first).to_be_visible()
+    expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
+    held[0].fallback()
+    expect(page.get_by_text("2 of 2 files")).to_be_visible()
+    expect(page.locator(".many .no-picture")).to_have_count(1)
+    expect(page.get_by_role("button", name="Download CSV")).to_be_enabled()
+
+
 def test_labels_are_named_instead_of_taught(tab: Tab, collection: str, tmp_path: Path) -> None:
     tab.expected = ["status of 404", "status of 409"]
     page = tab.open("try", collection)
@@ -157,6 +182,11 @@ def test_labels_are_named_instead_of_taught(tab: Tab, collection: str, tmp_path:
     expect(page.locator(".bars")).to_contain_text("a red mug")
     page.get_by_role("button", name="Show the call").click()
     expect(page.get_by_role("dialog").locator("pre")).to_contain_text("a red mug")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Back to the taught labels")).to_be_visible()
+    page.get_by_label("Or name labels yourself").fill("a cactus, a red mug, a boat")
+    page.get_by_role("button", name="Use these").click()
+    expect(page.locator(".bars li")).to_have_count(4)
 
 
 def test_the_camera_is_named_live(tab: Tab, taught: str) -> None:

@@ -47,7 +47,7 @@ export function ExamplesGrid<Item extends Example>({ examples, label, note, chil
     }
   };
   const drop = () => {
-    forget(collectionName.value, chosen.map((example) => example.id), say.teach.forgot(chosen.length));
+    forget(collectionName.value, chosen, say.teach.forgot(chosen.length));
     onGone?.(chosen.map((example) => example.id));
     setPicked(new Set());
   };

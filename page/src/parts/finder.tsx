@@ -6,7 +6,7 @@ import type { CollectionHealth, Hit, NearDuplicate, Suspect } from "../api/schem
 import { useShortcuts } from "../keyboard";
 import { changes, collection, collectionName } from "../state/collections";
 import { forget, leaving } from "../state/forgetting";
-import { prepare } from "../state/pictures";
+import { sendPicture } from "../state/pictures";
 import { relabel } from "../state/relabelling";
 import { may } from "../state/session";
 import { say } from "../strings";
@@ -79,8 +79,8 @@ function Search() {
   const find = async (wanted: { text: string } | { image: File }) => {
     setBusy(true);
     try {
-      const form = { ...("image" in wanted ? { image: await prepare(wanted.image) } : wanted), collection: collectionName.value, top_k: FOUND };
-      setHits((await call("POST /v1/search", { form, showCall: true })).data);
+      const search = (by: { text: string } | { image: File }) => call("POST /v1/search", { form: { ...by, collection: collectionName.value, top_k: FOUND }, showCall: true });
+      setHits((await ("image" in wanted ? sendPicture(wanted.image, (image) => search({ image })) : search(wanted))).data);
       setError(null);
     } catch (problem) {
       setError(problem);
@@ -120,7 +120,7 @@ function Duplicates({ pairs }: { pairs: readonly NearDuplicate[] }) {
               <div key={side}>
                 <Thumb path={pair.images[side]} alt={say.finder.taughtAs(pair.labels[side])} />
                 <span dir="auto">{pair.labels[side]}</span>
-                {may("learn") && <button type="button" onClick={() => forget(collectionName.value, [pair.examples[side]], say.teach.forgot(1))}>{say.finder.forgetThis}</button>}
+                {may("learn") && <button type="button" onClick={() => forget(collectionName.value, [{ id: pair.examples[side], label: pair.labels[side] }], say.teach.forgot(1))}>{say.finder.forgetThis}</button>}
               </div>
             ))}
           </div>

@@ -136,6 +136,7 @@ function Outcome({ job }: { job: JobPage }) {
       )}
       {!comparison && figures.length > 0 && <dl class="figure-row">{figures.map(([name, value]) => <div key={name}><dt>{name.replaceAll("_", " ")}</dt><dd>{say.jobs.figure(name, value)}</dd></div>)}</dl>}
       {error !== null && <ProblemNote error={error} />}
+      {job.kind === "prepare" && job.dataset && job.dataset_name && <div><a class="button" href={hrefOf("datasets", [job.dataset])}>{say.jobs.openDataset(job.dataset_name)}</a></div>}
       {model && (
         <div class="row">
           <a class="button" href={hrefOf("models")}>{say.jobs.useIt}</a>

@@ -1,6 +1,6 @@
 // The way in where the service wants a key.
 import { useState } from "preact/hooks";
-import { lookUpAccess } from "../state/access";
+import { isGoodKey, lookUpAccess } from "../state/access";
 import { access, key, locked, useKey } from "../state/session";
 import { say } from "../strings";
 import { Icon } from "./icon";
@@ -15,10 +15,11 @@ export function Lock() {
     event.preventDefault();
     setBusy(true);
     setError(null);
-    useKey(text.trim(), remember);
     try {
+      // the key before stays where this one does not work
+      if (!(await isGoodKey(text.trim()))) return setError(say.lock.refused);
+      useKey(text.trim(), remember);
       await lookUpAccess();
-      if (locked.value) setError(say.lock.refused);
     } catch (problem) {
       setError(problem);
     } finally {

@@ -39,7 +39,7 @@ export function Matrix({ job }: { job: JobPage }) {
   const counts = useMemo(() => new Map(confusion?.cells.map((cell) => [`${cell.truth}\n${cell.said}`, cell])), [confusion]);
   if (!confusion) return error === null ? null : <ProblemNote error={error} />;
   const labels = confusion.labels.slice(0, MAX_LABELS);
-  const most = Math.max(1, ...confusion.counts.flat());
+  const most = confusion.counts.flat().reduce((max, count) => Math.max(max, count), 1); // too many of them to be arguments
   return (
     <section class="stack" aria-labelledby="matrix">
       <h2 id="matrix">{say.jobs.matrix}</h2>

@@ -4,6 +4,7 @@ import { release } from "../state/object-url";
 import { say } from "../strings";
 import { ChooseLabel } from "./choose-label";
 import { Dialog } from "./dialog";
+import { FilePicture } from "./file-picture";
 
 const MAX_SHOWN = 6;
 
@@ -29,7 +30,7 @@ export function NameIt({ files, onName, onClose, title }: { files: File[] | null
   return (
     <Dialog open={files !== null} title={title ?? say.nameIt.title(files?.length ?? 1)} onClose={onClose} sheet>
       <div class="name-it-pictures">
-        {urls.map((url) => <img key={url} src={url} alt="" />)}
+        {urls.map((url) => <FilePicture key={url} url={url} alt="" />)}
         {(files?.length ?? 0) > MAX_SHOWN && <span class="soft">{say.nameIt.others((files?.length ?? 0) - MAX_SHOWN)}</span>}
       </div>
       {files && <ChooseLabel key={guess} guess={guess} action={say.nameIt.teach} onName={onName} />}

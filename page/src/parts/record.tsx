@@ -8,29 +8,40 @@ import { Icon } from "./icon";
 const EVERY_MS = 250;
 const MAX_PICTURES = 20;
 
-export function Record({ onPicture, disabled, label }: { onPicture: (file: File) => void; disabled?: boolean; label: string }) {
+interface Props {
+  onPicture: (file: File) => void;
+  /** The button was let go of, or twenty are taken. */
+  onEnd: () => void;
+  disabled?: boolean;
+  label: string;
+}
+
+export function Record({ onPicture, onEnd, disabled, label }: Props) {
   const [count, setCount] = useState(0);
   const timer = useRef(0);
-  const latest = useRef(onPicture);
-  latest.current = onPicture;
+  const latest = useRef({ onPicture, onEnd });
+  latest.current = { onPicture, onEnd };
+  const frames = useRef<Promise<void>[]>([]);
   const stop = () => {
+    if (!timer.current) return;
     clearInterval(timer.current);
     timer.current = 0;
     setCount(0);
+    void Promise.all(frames.current.splice(0)).then(() => latest.current.onEnd());
   };
   const start = () => {
     if (timer.current) return;
     let taken = 0;
-    const take = async () => {
+    const take = async (): Promise<void> => {
       if (taken >= MAX_PICTURES) return stop();
       taken++;
       const frame = await takeFrame(cameraVideo.current);
       if (!frame) return;
-      latest.current(frame);
+      latest.current.onPicture(frame);
       if (timer.current) setCount(taken);
     };
-    timer.current = window.setInterval(() => void take(), EVERY_MS);
-    void take();
+    timer.current = window.setInterval(() => frames.current.push(take()), EVERY_MS);
+    frames.current.push(take());
   };
   useEffect(() => stop, []);
   return (

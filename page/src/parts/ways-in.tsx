@@ -3,16 +3,27 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { isPicture, takeChosen, takeDropped, takePasted, type InputFile } from "../state/pictures";
 import { say } from "../strings";
+import { isTyping } from "../keyboard";
 import { Icon } from "./icon";
 import { tell } from "./toast";
 
 type Take = (given: InputFile[]) => void;
 
-/** Pictures only; says how many files were left out. */
+/** Pictures only; says which files were left out. */
 export function keepPictures(given: InputFile[]): InputFile[] {
   const pictures = given.filter(({ file }) => isPicture(file));
-  if (pictures.length < given.length) tell(say.ways.notPictures(given.length - pictures.length));
+  const others = given.filter(({ file }) => !isPicture(file)).map(({ file }) => file.name);
+  if (others.length) tell(say.ways.notPictures(others));
   return pictures;
+}
+
+// beside a zone the browser would leave the page and open the file in its place
+for (const kind of ["dragover", "drop"] as const) {
+  addEventListener(kind, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "none";
+  });
 }
 
 interface DropTarget {
@@ -41,14 +52,22 @@ export function useDropTarget(onDrop: (given: DataTransfer) => void): DropTarget
 }
 
 /** The same for pictures and folders of them. */
-export const useDrop = (onGiven: Take) => useDropTarget((dropped) => void takeDropped(dropped).then((given) => onGiven(keepPictures(given))));
+export const useDrop = (onGiven: Take) =>
+  useDropTarget((dropped) =>
+    void takeDropped(dropped).then((given) => {
+      if (!given.length) return tell(say.ways.nothing);
+      const pictures = keepPictures(given);
+      if (pictures.length) onGiven(pictures);
+    }),
+  );
 
 const pasteTakers: { current: Take }[] = [];
 
 addEventListener("paste", (event) => {
   const given = takePasted(event.clipboardData);
   const taker = pasteTakers.at(-1);
-  if (!given.length || !taker) return;
+  const isText = isTyping(event.target) && event.clipboardData?.types.includes("text/plain"); // of a table or a document, with its picture
+  if (!given.length || !taker || isText) return;
   event.preventDefault();
   taker.current(keepPictures(given));
 });

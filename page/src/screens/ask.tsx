@@ -4,6 +4,7 @@ import type { AnswerReply } from "../api/schema";
 import { useShortcuts } from "../keyboard";
 import { Camera, hasCamera, takeFrame } from "../parts/camera";
 import { CollectionPicker } from "../parts/collection-picker";
+import { FilePicture } from "../parts/file-picture";
 import { Icon } from "../parts/icon";
 import { ProblemNote } from "../parts/problem";
 import { ShowCall } from "../parts/show-call";
@@ -20,7 +21,8 @@ const SPOKEN_EVERY_MS = 1000;
 
 export function Ask() {
   const [error, setError] = useState<unknown>(null);
-  useEffect(() => void Promise.all([loadModels(), refresh()]).catch(setError), []);
+  const look = () => void Promise.all([loadModels(), refresh()]).then(() => setError(null), setError);
+  useEffect(look, []);
   return (
     <>
       <header class="screen-head">
@@ -28,7 +30,7 @@ export function Ask() {
         <CollectionPicker />
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} />}
+      {error !== null && <ProblemNote error={error} onRetry={look} />}
       <div class="ask">
         <InView />
         <section class="stack ask-talk" aria-label={say.ask.answers}>
@@ -71,7 +73,7 @@ function InView() {
       {!filming && !picture.value && <DropZone onGiven={take} lead={say.ask.drop} single />}
       {!filming && picture.value && (
         <div class="ask-shown droppable" data-over={over} {...handlers}>
-          <img src={picture.value.url} alt={say.ask.pictureAlt(picture.value.file.name)} />
+          <FilePicture url={picture.value.url} alt={say.ask.pictureAlt(picture.value.file.name)} />
         </div>
       )}
       <div class="row">
@@ -189,8 +191,17 @@ function Correction({ turn }: { turn: Turn }) {
   const [open, setOpen] = useState(false);
   const [answer, setAnswer] = useState("");
   const [error, setError] = useState<unknown>(null);
-  if (turn.correction !== null) return <p class="soft" dir="auto"><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
-  if (!open) return <div><button type="button" onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
+  const place = useRef<HTMLElement | null>(null);
+  const field = useRef<HTMLInputElement>(null);
+  const wasOpen = useRef(false);
+  useEffect(() => {
+    if (open) field.current?.focus(); // a browser heeds autofocus once
+    else if (wasOpen.current) place.current?.focus(); // the field that had the focus is gone
+    wasOpen.current = open;
+  }, [open]);
+  const hold = (part: HTMLElement | null) => void (place.current = part);
+  if (turn.correction !== null) return <p class="soft" dir="auto" tabIndex={-1} ref={hold}><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
+  if (!open) return <div><button type="button" ref={hold} onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
   const teach = async (event: Event) => {
     event.preventDefault();
     try {
@@ -205,7 +216,7 @@ function Correction({ turn }: { turn: Turn }) {
     <form class="stack" onSubmit={(event) => void teach(event)}>
       <label>
         {say.ask.rightAnswer}
-        <input value={answer} required autofocus onInput={(event) => setAnswer(event.currentTarget.value)} />
+        <input ref={field} value={answer} required onInput={(event) => setAnswer(event.currentTarget.value)} />
       </label>
       {error !== null && <ProblemNote error={error} />}
       <div class="row">

@@ -1,6 +1,7 @@
 // Data sets: upload an archive, see its balance and what was refused, teach it, train on it.
 import { useEffect, useState } from "preact/hooks";
 import { addressOf, call, readAll } from "../api/client";
+import { Problem } from "../api/problems";
 import type { DatasetImageInfo, DatasetInfo, RecommendedStrategy } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { CopyBlock } from "../parts/copy";
@@ -39,7 +40,7 @@ export function Datasets() {
 function List() {
   const [found, setFound] = useState<DatasetInfo[] | null>(null);
   const [error, setError] = useState<unknown>(null);
-  useEffect(() => void readAll("GET /v1/datasets", {}).then((rows) => setFound([...rows]), setError), []);
+  useEffect(() => lookAgain(() => readAll("GET /v1/datasets", {}), (rows) => (setFound([...rows]), rows.some((dataset) => dataset.state === "preparing")), setError), []);
   return (
     <>
       <header class="screen-head">
@@ -83,6 +84,31 @@ function Nothing() {
   );
 }
 
+/** Reads again and again while `show` says that more is to come, also after the service was away; returns what ends it. */
+function lookAgain<Found>(read: () => Promise<Found>, show: (found: Found) => boolean, onError: (error: unknown) => void): () => void {
+  let timer = 0;
+  let gone = false;
+  const look = async () => {
+    let more = false;
+    try {
+      const found = await read();
+      if (gone) return;
+      more = show(found);
+      onError(null);
+    } catch (error) {
+      if (gone) return;
+      onError(error);
+      more = error instanceof Problem && (error.status === 0 || error.status >= 500);
+    }
+    if (more) timer = setTimeout(() => void look(), LOOK_AGAIN_MS);
+  };
+  void look();
+  return () => {
+    gone = true;
+    clearTimeout(timer);
+  };
+}
+
 const upload = async (archive: File, onProgress: (share: number) => void) => {
   const name = archive.name.replace(/\.(zip|tar|tgz|tar\.gz)$/i, "");
   const dataset = await call("POST /v1/datasets", { form: { archive, name }, onProgress, showCall: true });
@@ -92,21 +118,7 @@ const upload = async (archive: File, onProgress: (share: number) => void) => {
 function Dataset({ id }: { id: string }) {
   const [dataset, setDataset] = useState<DatasetInfo | null>(null);
   const [error, setError] = useState<unknown>(null);
-  useEffect(() => {
-    let timer = 0;
-    let gone = false;
-    const look = () =>
-      call("GET /v1/datasets/{dataset}", { path: { dataset: id } }).then((found) => {
-        if (gone) return;
-        setDataset(found);
-        if (found.state === "preparing") timer = setTimeout(() => void look(), LOOK_AGAIN_MS);
-      }, setError);
-    void look();
-    return () => {
-      gone = true;
-      clearTimeout(timer);
-    };
-  }, [id]);
+  useEffect(() => lookAgain(() => call("GET /v1/datasets/{dataset}", { path: { dataset: id } }), (found) => (setDataset(found), found.state === "preparing"), setError), [id]);
   const summary = (dataset?.summary ?? {}) as Summary;
   return (
     <>
@@ -177,24 +189,26 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
       setChosen(trains[0]?.name ?? "");
     }, setError);
   }, [examples]);
-  const teach = async () => {
+  const [busy, setBusy] = useState(false);
+  const begin = async (start: () => Promise<{ id: string }>) => {
+    setBusy(true);
+    setError(null);
     try {
-      await ensureCollection();
-      const job = await call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection: collectionName.value }, showCall: true });
-      goTo("jobs", [job.id]);
+      goTo("jobs", [(await start()).id]);
     } catch (problem) {
       setError(problem);
+      setBusy(false);
     }
   };
-  const train = async () => {
+  const teach = () => begin(async () => {
+    const collection = collectionName.value;
+    await ensureCollection(collection);
+    return call("POST /v1/datasets/{dataset}/teach", { path: { dataset: dataset.id }, json: { collection }, showCall: true });
+  });
+  const train = () => begin(() => {
     const strategy = strategies.find((known) => known.name === chosen);
-    try {
-      const job = await call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, showCall: true });
-      goTo("jobs", [job.id]);
-    } catch (problem) {
-      setError(problem);
-    }
-  };
+    return call("POST /v1/jobs", { json: { strategy: chosen, dataset: dataset.id, params: strategy?.params ?? {} }, showCall: true });
+  });
   const canTeach = may("learn") || collections.value.some((known) => known.name === collectionName.value);
   const advice = strategies.find((known) => known.name === chosen);
   return (
@@ -203,13 +217,13 @@ function Actions({ dataset }: { dataset: DatasetInfo }) {
       {error !== null && <ProblemNote error={error} />}
       <div class="row">
         <CollectionPicker />
-        {canTeach && <button type="button" class="primary" onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button>}
+        {canTeach && <button type="button" class="primary" disabled={busy} onClick={() => void teach()}>{say.datasets.teach(collectionName.value)}</button>}
         <small>{canTeach ? say.datasets.trainOnly : say.datasets.noCollection(collectionName.value)}</small>
       </div>
       {strategies.length > 0 && (
         <div class="row">
           <label>{say.datasets.strategy}<select value={chosen} onChange={(event) => setChosen(event.currentTarget.value)}>{strategies.map((strategy) => <option key={strategy.name} value={strategy.name}>{strategy.name}</option>)}</select></label>
-          <button type="button" onClick={() => void train()}>{say.jobs.train}</button>
+          <button type="button" disabled={busy} onClick={() => void train()}>{say.jobs.train}</button>
         </div>
       )}
       {advice && <p class="soft">{advice.reason} {advice.expected_time_s === null ? "" : say.jobs.expected(advice.expected_time_s)}</p>}

@@ -1,6 +1,7 @@
 // Train: what fits these pictures, in words, and the jobs that were started.
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
+import { isAbort } from "../api/problems";
 import type { JobInfo, Recommendation, RecommendedStrategy, StrategyInfo } from "../api/schema";
 import { CollectionPicker } from "../parts/collection-picker";
 import { Icon } from "../parts/icon";
@@ -18,7 +19,9 @@ const LOOK_AGAIN_MS = 3000;
 
 export function Jobs() {
   const id = route.value.rest[0];
-  useEffect(() => void refresh().catch(() => undefined), []);
+  const [error, setError] = useState<unknown>(null);
+  const look = () => void refresh().then(() => setError(null), setError);
+  useEffect(look, [collectionName.value]);
   if (id) return <JobView key={id} id={id} />;
   return (
     <>
@@ -27,7 +30,7 @@ export function Jobs() {
         <CollectionPicker />
         <ShowCall />
       </header>
-      <Advice />
+      {error === null ? <Advice /> : <ProblemNote error={error} onRetry={look} />}
       <JobTable />
     </>
   );
@@ -39,7 +42,12 @@ function Advice() {
   const examples = collection.value?.examples ?? 0;
   useEffect(() => {
     if (!examples) return setFound(null);
-    call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" } }).then(setFound, setError);
+    const stop = new AbortController();
+    call("POST /v1/strategies/recommend", { json: { dataset_size: examples, task: "classification" }, signal: stop.signal }).then(
+      (recommended) => (setFound(recommended), setError(null)),
+      (problem: unknown) => isAbort(problem) || setError(problem),
+    );
+    return () => stop.abort();
   }, [examples, changes.value]);
   if (error !== null) return <ProblemNote error={error} />;
   if (!isKnown.value) return <Progress label={say.app.loading} />;
@@ -141,7 +149,11 @@ function JobTable() {
       try {
         const found = await call("GET /v1/jobs", { query: { limit: 50 } });
         if (gone) return;
-        setJobs((before) => [...found.data, ...(before ?? []).slice(found.data.length)]);
+        setJobs((before) => {
+          const newest = new Set(found.data.map((job) => job.id));
+          const oldest = found.data.at(-1)?.created_at ?? "";
+          return [...found.data, ...(before ?? []).filter((job) => !newest.has(job.id) && job.created_at <= oldest)];
+        });
         setCursor((before) => before ?? found.next);
         setError(null);
       } catch (problem) {

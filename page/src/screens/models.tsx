@@ -19,11 +19,16 @@ export function Models() {
   const [models, setModels] = useState<Model[] | null>(null);
   const [hardware, setHardware] = useState<Hardware | null>(null);
   const [error, setError] = useState<unknown>(null);
-  const look = () => call("GET /v1/models").then((found) => setModels(found.data.filter((model) => model.alias_of === null)), setError);
-  useEffect(() => {
-    void look();
-    void call("GET /v1/hardware").then(setHardware, setError);
-  }, []);
+  const look = async () => {
+    try {
+      setModels((await call("GET /v1/models")).data.filter((model) => model.alias_of === null));
+      setHardware(await call("GET /v1/hardware"));
+      setError(null);
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  useEffect(() => void look(), []);
   const bring = async (archive: File, onProgress: (share: number) => void) => {
     const model = await call("POST /v1/models", { form: { archive }, onProgress, showCall: true });
     tell(say.models.taken(model.id));
@@ -38,7 +43,7 @@ export function Models() {
         {may("train") && <UploadArchive label={say.models.upload} send={bring} />}
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} />}
+      {error !== null && <ProblemNote error={error} onRetry={() => void look()} />}
       {models === null ? error === null && <Progress label={say.app.loading} /> : (
         <>
           {hardware && <MemoryBar models={models} total={hardware.memory.total_mb} />}

@@ -25,6 +25,7 @@ export function Review() {
   const [error, setError] = useState<unknown>(null);
   const [grid, setGrid] = useState(false);
   const load = () => void loadQueue().then(() => setError(null), setError);
+  const lookAgain = () => void refresh().then(load, setError);
   useEffect(() => void refresh().catch(setError), []);
   useEffect(load, [changes.value, order.value, collectionName.value]);
   useEffect(() => {
@@ -51,7 +52,7 @@ export function Review() {
         {isOn && <Controls grid={grid} onGrid={setGrid} />}
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} />}
+      {error !== null && <ProblemNote error={error} onRetry={lookAgain} />}
       {!isKnown.value ? error === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}
@@ -106,7 +107,7 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
   return (
     <div class="review">
       <figure class="card review-picture"><Thumb key={picture.id} path={picture.image} size={1024} alt={say.review.pictureAlt(picture.guess)} /></figure>
-      <section class="stack" aria-label={say.review.what}>
+      <section class="stack" aria-label={say.review.what} onClick={leaveButton}>
         <Left />
         <p class="lead">{picture.rejected ? say.review.wasRejected(picture.guess) : say.review.wasGuessed(picture.guess, picture.margin)}</p>
         <ul class="review-guesses">
@@ -132,6 +133,11 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
       </Dialog>
     </div>
   );
+}
+
+/** After a click the keys decide again: else Enter would press the button that was clicked, of another picture. */
+function leaveButton(event: MouseEvent): void {
+  if (event.detail > 0 && document.activeElement instanceof HTMLElement) document.activeElement.blur();
 }
 
 /** A guess; without `onChoose` it is only shown. */

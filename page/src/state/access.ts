@@ -1,8 +1,19 @@
 // Asks the service who this is; separate from the session, which the calls themselves need.
-import { call } from "../api/client";
-import { Problem } from "../api/problems";
+import { addressOf, call } from "../api/client";
+import { noAnswer, Problem, readProblem } from "../api/problems";
 import { forgetThumbnails } from "../api/thumbnails";
-import { access, locked } from "./session";
+import { access, isSendable, locked } from "./session";
+
+/** Whether the service takes this key; raises `Problem` where it does not answer. */
+export async function isGoodKey(key: string): Promise<boolean> {
+  if (!isSendable(key)) return false;
+  const reply = await fetch(addressOf("/v1/access"), { headers: { Accept: "application/json", Authorization: `Bearer ${key}` }, credentials: "omit" }).catch(() => {
+    throw noAnswer();
+  });
+  if (reply.status === 401) return false;
+  if (!reply.ok) throw readProblem(reply.status, await reply.text(), (name) => reply.headers.get(name));
+  return true;
+}
 
 /** Looks up what the key allows; raises `Problem` where the service does not answer. */
 export async function lookUpAccess(): Promise<void> {

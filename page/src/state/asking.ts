@@ -6,7 +6,7 @@ import { openStream } from "../api/events";
 import { isAbort, noAnswer, Problem } from "../api/problems";
 import type { AnswerReply, CaptionReply, Model } from "../api/schema";
 import { collection, collectionName, ensureCollection, refresh } from "./collections";
-import { prepare } from "./pictures";
+import { sendPicture } from "./pictures";
 
 export interface Picture {
   file: File;
@@ -64,16 +64,17 @@ export async function ask(kind: Turn["kind"], question: string): Promise<void> {
   const taught = kind === "question" && usesTaught.value && (collection.value?.answers ?? 0) > 0 ? collectionName.value : null;
   const turn: Turn = { id: next++, kind, question, text: "", state: "waiting", reply: null, error: null, picture: shown, collection: taught, correction: null };
   turns.value = [turn, ...turns.value];
-  stopper = new AbortController();
-  const { signal } = stopper;
+  const mine = new AbortController();
+  stopper = mine;
+  const { signal } = mine;
   try {
-    const image = await prepare(shown.file);
     const model = currentModel.value && !currentModel.value.default ? currentModel.value.id : undefined;
-    const form = kind === "question" ? { question, image, model, collection: taught ?? undefined, stream: true } : { image, model, stream: true };
-    const name = kind === "question" ? "POST /v1/vqa" : "POST /v1/caption";
-    lastCall.value = curlOf(name, { form: { ...form, stream: undefined } });
-    const path = kind === "question" ? "/v1/vqa" : "/v1/caption";
-    const events = await retryBusy(() => openStream(path, formOf(form), signal), signal);
+    const fields = kind === "question" ? { question, model, collection: taught ?? undefined } : { model };
+    const [name, path] = kind === "question" ? (["POST /v1/vqa", "/v1/vqa"] as const) : (["POST /v1/caption", "/v1/caption"] as const);
+    const events = await sendPicture(shown.file, (image) => {
+      lastCall.value = curlOf(name, { form: { image, ...fields } });
+      return retryBusy(() => openStream(path, formOf({ image, ...fields, stream: true }), signal), signal);
+    });
     for await (const event of events) {
       if (event.name === "token") {
         const { text } = JSON.parse(event.data) as { text: string };
@@ -88,16 +89,15 @@ export async function ask(kind: Turn["kind"], question: string): Promise<void> {
   } catch (error) {
     change(turn.id, () => (isAbort(error) || signal.aborted ? { state: "stopped" } : { state: "failed", error }));
   } finally {
-    stopper = null;
+    if (stopper === mine) stopper = null; // else it stops the question after this one
   }
 }
 
 /** Teaches the right answer to a turn's question; returns what takes it back. */
 export async function correct(turn: Turn, answer: string): Promise<() => Promise<void>> {
-  await ensureCollection();
   const name = collectionName.value;
-  const image = await prepare(turn.picture.file);
-  const added = await call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, showCall: true });
+  await ensureCollection(name);
+  const added = await sendPicture(turn.picture.file, (image) => call("POST /v1/collections/{collection}/answers", { path: { collection: name }, form: { question: turn.question, answer, image }, showCall: true }));
   change(turn.id, () => ({ correction: added.answer }));
   await refresh(true);
   return async () => {

@@ -1,7 +1,7 @@
 // One picture and what the service says of it, asked again whenever the collection has changed.
 import { call } from "../api/client";
 import type { Classification, Hit } from "../api/schema";
-import { prepare } from "./pictures";
+import { sendPicture } from "./pictures";
 
 export interface Prediction {
   answer: Classification;
@@ -23,9 +23,8 @@ export const TOP_K = 5;
 
 /** Raises `Problem`, also where nothing was taught yet. */
 export async function classify(file: File, { collection, labels, threshold, nearest, signal, showCall }: Question): Promise<Prediction> {
-  const image = await prepare(file);
   const from = labels ? { labels } : { collection, ...(nearest ? { neighbours: nearest } : {}) };
-  const form = { image: [image], top_k: TOP_K, ...from, ...(threshold == null ? {} : { threshold }) };
-  const answer = (await call("POST /v1/classify", { form, signal, showCall })) as Classification;
+  const fields = { top_k: TOP_K, ...from, ...(threshold == null ? {} : { threshold }) };
+  const answer = (await sendPicture(file, (image) => call("POST /v1/classify", { form: { image: [image], ...fields }, signal, showCall }))) as Classification;
   return { answer, nearest: answer.neighbours ?? [] };
 }

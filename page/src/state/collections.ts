@@ -81,21 +81,24 @@ export function choose(name: string): void {
   void refresh().catch(() => undefined);
 }
 
-let making: Promise<void> | null = null;
+const making = new Map<string, Promise<void>>();
 
 /** Makes sure that the collection exists before something is taught into it. */
-export async function ensureCollection(): Promise<void> {
-  const name = collectionName.value;
+export async function ensureCollection(name: string): Promise<void> {
   if (collections.value.some((listed) => listed.name === name)) return;
-  making ??= call("POST /v1/collections", { json: { name } })
-    .then(
-      (made) => void (collections.value = [...collections.value, made]),
-      (error: unknown) => {
-        if (!(error instanceof Problem) || error.status !== 409) throw error; // somebody else made it
-      },
-    )
-    .finally(() => (making = null));
-  await making;
+  const made = making.get(name) ?? make(name).finally(() => making.delete(name));
+  making.set(name, made);
+  await made;
+}
+
+async function make(name: string): Promise<void> {
+  try {
+    const made = await call("POST /v1/collections", { json: { name } });
+    collections.value = [...collections.value, made];
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 409) throw error;
+    await loadCollections(); // somebody else made it
+  }
 }
 
 /** The colour that a label keeps: its place among the labels, by name. */

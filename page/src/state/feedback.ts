@@ -3,7 +3,7 @@ import { call } from "../api/client";
 import { tell } from "../parts/toast";
 import { say } from "../strings";
 import { collectionName, refresh } from "./collections";
-import { prepare } from "./pictures";
+import { sendPicture } from "./pictures";
 import { lastTaught } from "./teaching";
 
 /** A label that the picture shows, or none of the collection's; `replace`: in place of those it has. */
@@ -12,8 +12,10 @@ export type Word = { label: string; replace?: true } | { none: true };
 /** Says what a picture shows that was asked about; raises `Problem`. */
 export async function giveFeedback(file: File, word: Word): Promise<void> {
   const collection = collectionName.value;
-  const image = await prepare(file);
-  const { label, replaced_labels: lost } = await call("POST /v1/feedback", { form: { collection, image, ...word }, showCall: true });
+  const { label, lost, image } = await sendPicture(file, async (image) => {
+    const { label, replaced_labels: lost } = await call("POST /v1/feedback", { form: { collection, image, ...word }, showCall: true });
+    return { label, lost, image };
+  });
   if (label !== null) lastTaught.value = image;
   await refresh().catch(() => undefined);
   tell(label === null ? say.try.noted : say.teach.taught(label, 1), () => takeBack(collection, image, lost));

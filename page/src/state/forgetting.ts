@@ -14,13 +14,19 @@ export const leaving = signal<ReadonlySet<string>>(new Set());
 interface Going {
   collection: string;
   ids: string[];
+  labels: string[];
   timer: number;
 }
 
 const going = new Set<Going>();
 
-export function forget(collection: string, ids: string[], sentence: string): void {
-  const entry: Going = { collection, ids, timer: window.setTimeout(() => void carryOut(entry), WAIT_MS) };
+/** How many of a label's pictures are about to be forgotten. */
+export const countLeaving = (collection: string, label: string) =>
+  leaving.value.size && [...going].filter((entry) => entry.collection === collection).flatMap((entry) => entry.labels).filter((name) => name === label).length;
+
+export function forget(collection: string, examples: readonly { id: string; label: string }[], sentence: string): void {
+  const ids = examples.map((example) => example.id);
+  const entry: Going = { collection, ids, labels: examples.map((example) => example.label), timer: window.setTimeout(() => void carryOut(entry), WAIT_MS) };
   going.add(entry);
   leaving.value = new Set([...leaving.value, ...ids]);
   tell(sentence, () => {

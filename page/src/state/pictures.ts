@@ -1,4 +1,6 @@
 // Files that a person hands over, as pictures that the service takes: folders walked, large photos scaled down.
+import { Problem } from "../api/problems";
+
 export interface InputFile {
   file: File;
   /** The innermost folder's name, where the file came in one. */
@@ -12,7 +14,7 @@ const MAX_SIDE = 2048;
 
 export const isPicture = (file: File) => file.type.startsWith("image/") || IS_PICTURE.test(file.name) || (!file.type && !NOT_PICTURES.test(file.name) && file.name.includes("."));
 
-/** What was dropped: files, folders with all inside, or the picture of another page. */
+/** What was dropped: files, folders with all inside, or the picture of another page. What cannot be read is left out. */
 export async function takeDropped(data: DataTransfer): Promise<InputFile[]> {
   const entries = [...data.items].filter((item) => item.kind === "file").map((item) => ({ entry: item.webkitGetAsEntry?.() ?? null, file: item.getAsFile() }));
   const given: InputFile[] = [];
@@ -26,12 +28,15 @@ export async function takeDropped(data: DataTransfer): Promise<InputFile[]> {
 async function walk(folder: FileSystemDirectoryEntry, given: InputFile[]): Promise<void> {
   const reader = folder.createReader();
   for (;;) {
-    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    const entries = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => resolve([])));
     if (!entries.length) return; // browsers hand out a hundred at a time
     for (const entry of entries) {
       if (entry.name.startsWith(".")) continue;
       if (entry.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
-      else given.push({ file: await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)), folder: folder.name });
+      else {
+        const file = await new Promise<File | null>((resolve) => (entry as FileSystemFileEntry).file(resolve, () => resolve(null)));
+        if (file) given.push({ file, folder: folder.name });
+      }
     }
   }
 }
@@ -51,9 +56,27 @@ export function takePasted(data: DataTransfer | null): InputFile[] {
 /** The file as it is, or scaled down in the browser where it is too large to send or of a kind that the browser may know
  * better than the service (HEIC); where the browser cannot read it, the service has the word.
  */
-export async function prepare(file: File): Promise<File> {
+async function prepare(file: File): Promise<File> {
   const isHeic = /hei[cf]/i.test(file.type) || /\.hei[cf]$/i.test(file.name);
-  if (file.size <= MAX_BYTES && !isHeic) return file;
+  return file.size <= MAX_BYTES && !isHeic ? file : shrink(file);
+}
+
+/** Hands a picture to `send`, and once more scaled down where the service says that it is too large: phones take more
+ * megapixels than it accepts, and only decoding them would tell before.
+ */
+export async function sendPicture<Result>(file: File, send: (image: File) => Promise<Result>): Promise<Result> {
+  const image = await prepare(file);
+  try {
+    return await send(image);
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 413 || image !== file) throw error;
+    const smaller = await shrink(file);
+    if (smaller === file) throw error;
+    return send(smaller);
+  }
+}
+
+async function shrink(file: File): Promise<File> {
   try {
     const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
     const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));

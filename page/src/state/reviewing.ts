@@ -18,6 +18,8 @@ export const canUndo = signal(false);
 /** As many as the service decides in one call. */
 const MAX_AT_ONCE = 500;
 let round = 0;
+/** The collection whose pictures `waitingPictures` holds. */
+let shownOf = "";
 /** Decisions on their way: the queue is read again after the last of them. */
 export const sending = signal(0);
 let line: Promise<unknown> = Promise.resolve();
@@ -34,14 +36,18 @@ export async function loadQueue(): Promise<void> {
   if (sending.value) return;
   const name = collectionName.value;
   const mine = ++round;
-  if (!collection.value?.review) {
-    waitingPictures.value = [];
+  if (!collection.value?.review || shownOf !== name) {
+    waitingPictures.value = null; // of another collection, or not known
     stats.value = null;
-    return;
   }
+  shownOf = name;
+  if (!collection.value?.review) return;
   const path = { collection: name };
+  const isFirst = waitingPictures.value === null;
+  // the first page is shown at once: each waits a moment for scores by what was taught last
+  const onPage = (read: readonly ReviewPictureInfo[]) => void (isFirst && mine === round && (waitingPictures.value = [...read]));
   const [rows, figures] = await Promise.all([
-    readAll("GET /v1/collections/{collection}/review", { path, query: { order: order.value } }),
+    readAll("GET /v1/collections/{collection}/review", { path, query: { order: order.value } }, onPage),
     call("GET /v1/collections/{collection}/review/stats", { path }),
   ]);
   if (mine !== round) return;
@@ -84,12 +90,24 @@ async function send(name: string, ids: string[], decision: Decision, before: Rev
     return done;
   } catch (error) {
     // somebody else was first, or the guess is another by now: what the service has is shown again
-    if (!(error instanceof Problem) || error.status !== 409) waitingPictures.value = before;
+    if (!(error instanceof Problem) || error.status !== 409) putBack(name, ids, before);
     throw error;
   } finally {
     sending.value--;
     if (!sending.value) void Promise.all([refresh(), loadQueue()]).catch(() => undefined);
   }
+}
+
+/** Shows pictures again whose decision failed, at their old place among those that are shown by now. */
+function putBack(name: string, ids: string[], before: ReviewPictureInfo[]): void {
+  const now = waitingPictures.value;
+  if (name !== collectionName.value || !now) return;
+  const places = new Map(before.map((picture, at) => [picture.id, at]));
+  const back = before.filter((picture) => ids.includes(picture.id));
+  const last = places.get(back.at(-1)?.id ?? "") ?? 0;
+  const next = now.findIndex((picture) => (places.get(picture.id) ?? 0) > last);
+  const at = next < 0 ? now.length : next;
+  waitingPictures.value = [...now.slice(0, at), ...back, ...now.slice(at)];
 }
 
 /** Lets the pictures decided last wait again; false where nothing is left to undo. */

@@ -4,9 +4,13 @@ import type { Access } from "../api/schema";
 
 const PLACE = "vision.key";
 
+/** Whether a header can carry it; no other can be a key. */
+export const isSendable = (text: string) => /^[\x21-\x7e]+$/.test(text);
+
 const read = (store: Storage) => {
   try {
-    return store.getItem(PLACE);
+    const found = store.getItem(PLACE);
+    return found !== null && isSendable(found) ? found : null;
   } catch {
     return null; // storage is switched off: the key lives as long as the tab's page
   }

@@ -3,14 +3,17 @@
 import { signal } from "@preact/signals";
 import { call } from "../api/client";
 import { isAbort } from "../api/problems";
-import { tell } from "../parts/toast";
+import { MAX_TOASTS, tell } from "../parts/toast";
 import { say } from "../strings";
 import { collectionName, ensureCollection, refresh } from "./collections";
 import { release } from "./object-url";
-import { prepare } from "./pictures";
+import { sendPicture } from "./pictures";
+import { changeExamples } from "./relabelling";
 
 const MAX_AT_ONCE = 4;
 const REFRESH_MS = 250;
+/** How long a picture that arrived is still drawn from its file: by then its card has read the example. */
+const SHOWN_ON_MS = 1000;
 
 export interface Upload {
   id: number;
@@ -21,6 +24,8 @@ export interface Upload {
   url: string;
   share: number;
   error: unknown;
+  /** The id of the example that it became. */
+  example: string | null;
 }
 
 export const uploads = signal<Upload[]>([]);
@@ -42,7 +47,7 @@ export async function teach(label: string, files: File[], { quiet = false } = {}
   const collection = collectionName.value;
   const made = await Promise.all(
     files.map((file) => {
-      const upload: Upload = { id: next++, label, collection, file, url: URL.createObjectURL(file), share: 0, error: null };
+      const upload: Upload = { id: next++, label, collection, file, url: URL.createObjectURL(file), share: 0, error: null, example: null };
       uploads.value = [...uploads.value, upload];
       return enqueue(upload);
     }),
@@ -52,15 +57,39 @@ export async function teach(label: string, files: File[], { quiet = false } = {}
   return taught;
 }
 
-/** Forgets examples that were just taught. */
-export async function takeBack(taught: TaughtExample[]): Promise<void> {
-  for (const { collection, id } of taught) {
-    await call("DELETE /v1/collections/{collection}/examples/{id}", { path: { collection, id }, showCall: true }).catch(failed);
-  }
-  await refresh().catch(() => undefined);
+/** Teaches each folder's pictures its name; many folders are taken back at once. */
+export async function teachFolders(folders: Map<string, File[]>): Promise<void> {
+  const isTold = folders.size <= MAX_TOASTS; // each by itself, to be taken back by itself
+  const taught = (await Promise.all([...folders].map(([folder, files]) => teach(folder, files, { quiet: !isTold })))).flat();
+  if (taught.length && !isTold) tell(say.teach.taughtFolders(folders.size, taught.length), () => takeBack(taught));
 }
 
-const failed = (error: unknown) => tell(say.teach.notUndone(error instanceof Error ? error.message : String(error)));
+/** Forgets examples that were just taught; raises `Problem`. */
+async function takeBack(taught: TaughtExample[]): Promise<void> {
+  for (const collection of new Set(taught.map((example) => example.collection))) {
+    await changeExamples(collection, taught.filter((example) => example.collection === collection).map((example) => example.id), { delete: true });
+  }
+  await refresh();
+}
+
+/** Pictures of the camera taught one label: all of one recording are taken back at once. */
+export class Recording {
+  private frames: Promise<TaughtExample[]>[] = [];
+
+  take(label: string, file: File): void {
+    this.frames.push(teach(label, [file], { quiet: true }));
+  }
+
+  async end(label: string): Promise<void> {
+    const frames = this.frames;
+    this.frames = [];
+    const taught = (await Promise.all(frames)).flat();
+    if (taught.length) tell(say.teach.taught(label, taught.length), () => takeBack(taught));
+  }
+}
+
+// what is still on its way would be lost
+addEventListener("beforeunload", (event) => running && event.preventDefault());
 
 export function dismiss(upload: Upload): void {
   release(upload.url);
@@ -91,18 +120,20 @@ function start(): void {
 
 async function send(upload: Upload): Promise<TaughtExample | null> {
   try {
-    await ensureCollection();
-    const file = await prepare(upload.file);
-    const reply = await call("POST /v1/collections/{collection}/examples", {
-      path: { collection: upload.collection },
-      form: { label: upload.label, images: [file] },
-      onProgress: (share) => change(upload.id, { share }),
-      showCall: true,
+    await ensureCollection(upload.collection);
+    const { reply, file } = await sendPicture(upload.file, async (file) => {
+      const reply = await call("POST /v1/collections/{collection}/examples", {
+        path: { collection: upload.collection },
+        form: { label: upload.label, images: [file] },
+        onProgress: (share) => change(upload.id, { share }),
+        showCall: true,
+      });
+      return { reply, file };
     });
     lastTaught.value = file;
-    dismiss(upload);
-    refreshSoon();
     const [added] = reply.data;
+    change(upload.id, { share: 1, example: added?.id ?? null });
+    refreshSoon(upload);
     if (!added) return null;
     if (added.other_labels.length) tell(say.teach.alsoUnder(upload.label, added.other_labels));
     return added.created ? { collection: upload.collection, id: added.id } : null;
@@ -117,10 +148,15 @@ function change(id: number, fields: Partial<Upload>): void {
   uploads.value = uploads.value.map((upload) => (upload.id === id ? { ...upload, ...fields } : upload));
 }
 
-/** One look for the many pictures that arrive within a moment. */
-function refreshSoon(): void {
+let arrived: Upload[] = [];
+
+/** One look for the many pictures that arrive within a moment; until it is over they stand where they were dropped. */
+function refreshSoon(upload?: Upload): void {
+  if (upload) arrived.push(upload);
   refreshTimer ||= window.setTimeout(() => {
     refreshTimer = 0;
-    void refresh().catch(() => undefined);
+    const looked = arrived;
+    arrived = [];
+    void refresh().catch(() => undefined).finally(() => setTimeout(() => looked.forEach(dismiss), SHOWN_ON_MS));
   }, REFRESH_MS);
 }

@@ -25,13 +25,13 @@ export function Health() {
         setVersion((await call("GET /healthz")).version);
         setChecks((await call("GET /readyz")).checks);
         setStored(await call("GET /v1/storage"));
+        await loadCollections();
         setProblem(null);
       } catch (error) {
         setProblem(error);
       }
     };
     void look();
-    void loadCollections().catch(() => undefined);
     void call("GET /v1/hardware").then(setHardware, () => undefined);
     void readAll("GET /v1/models", {}).then((rows) => setModels([...rows]), () => undefined);
     const timer = setInterval(() => void look(), EVERY_MS);
@@ -54,7 +54,7 @@ export function Health() {
         {hardware && <div><dt>{say.settings.memory}</dt><dd>{say.settings.memoryOf(hardware.memory.available_mb, hardware.memory.total_mb)}</dd></div>}
         {hardware?.gpus.map((gpu) => <div key={gpu.index}><dt>{say.settings.gpu}</dt><dd>{gpu.name}, {say.settings.memoryOf(gpu.memory_available_mb, gpu.memory_mb)}</dd></div>)}
         <div><dt>{say.settings.loaded}</dt><dd>{loaded.length ? loaded.map((model) => `${model.id}${model.memory_mb ? ` (${Math.round(model.memory_mb)} MB)` : ""}`).join(", ") : say.settings.nothingLoaded}</dd></div>
-        <div><dt>{say.settings.storage}</dt><dd>{say.settings.kept(sum("examples"), sum("answers"), collections.value.length)}</dd></div>
+        {stored && <div><dt>{say.settings.storage}</dt><dd>{say.settings.kept(sum("examples"), sum("answers"), collections.value.length)}</dd></div>}
         {stored && (
           <div>
             <dt>{say.settings.space}</dt>

@@ -89,7 +89,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
     }
   };
   return (
-    <Dialog open={open} title={made ? say.settings.made : say.settings.makeKey} onClose={close}>
+    <Dialog open={open} title={made ? say.settings.made : say.settings.makeKey} onClose={close} stays={made !== null}>
       {made ? (
         <>
           <p>{say.settings.once}</p>

@@ -14,9 +14,9 @@ const MAX_EXAMPLES = 20_000;
 export function Hints() {
   const [health, setHealth] = useState<CollectionHealth | null>(null);
   const current = collection.value;
+  useEffect(() => setHealth(null), [current?.name]);
   useEffect(() => {
-    setHealth(null);
-    if (!current || labels.value.length < 2 || current.examples > MAX_EXAMPLES) return;
+    if (!current || labels.value.length < 2 || current.examples > MAX_EXAMPLES) return setHealth(null);
     const stop = new AbortController();
     const timer = setTimeout(() => {
       call("GET /v1/collections/{collection}/health", { path: { collection: current.name }, query: { limit: MAX_SHOWN }, signal: stop.signal }).then(setHealth, () => undefined);

@@ -9,7 +9,7 @@ import { useDrop, usePaste } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { collectionName, labels, refresh } from "../../state/collections";
 import type { InputFile } from "../../state/pictures";
-import { teach, uploads } from "../../state/teaching";
+import { teach, teachFolders, uploads } from "../../state/teaching";
 import { say } from "../../strings";
 import { Hero, SampleStrip } from "./samples";
 import { Hints } from "./hints";
@@ -21,15 +21,6 @@ import "./teach.css";
 const MAX_CARDS = 60;
 const FILTER_FROM = 12;
 
-/** Teaches each folder's pictures its name; what came without a folder is handed to `ask`. */
-export function teachFolders(given: InputFile[], ask: (files: File[]) => void): void {
-  const folders = new Map<string, File[]>();
-  for (const { folder, file } of given) if (folder) folders.set(folder, [...(folders.get(folder) ?? []), file]);
-  for (const [folder, files] of folders) void teach(folder, files);
-  const loose = given.filter((picture) => !picture.folder).map((picture) => picture.file);
-  if (loose.length) ask(loose);
-}
-
 export function Teach() {
   const [unnamed, setUnnamed] = useState<File[] | null>(null);
   const [error, setError] = useState<unknown>(null);
@@ -39,7 +30,15 @@ export function Teach() {
   const load = () => refresh(true).then(() => (setReady(true), setError(null)), setError);
   useEffect(() => void load(), [collectionName.value]);
   useEffect(() => () => void (cameraOn.value = false), []);
-  const take = (given: InputFile[]) => teachFolders(given, setUnnamed);
+  // what comes while the name is asked for gets the same one
+  const askName = (files: File[]) => setUnnamed((before) => [...(before ?? []), ...files]);
+  const take = (given: InputFile[]) => {
+    const folders = new Map<string, File[]>();
+    for (const { folder, file } of given) if (folder) folders.set(folder, [...(folders.get(folder) ?? []), file]);
+    void teachFolders(folders);
+    const loose = given.filter((picture) => !picture.folder).map((picture) => picture.file);
+    if (loose.length) askName(loose);
+  };
   const { over, handlers } = useDrop(take);
   usePaste(take);
 
@@ -67,7 +66,7 @@ export function Teach() {
           )}
           <div class="label-cards">
             {matching.slice(0, limit).map((label) => <LabelCard key={label.label} label={label} />)}
-            <NewLabel onGiven={take} onUnnamed={setUnnamed} />
+            <NewLabel onGiven={take} onUnnamed={askName} />
           </div>
           {matching.length > limit && (
             <button type="button" onClick={() => setLimit(limit + MAX_CARDS)}>{say.teach.showMore(Math.min(MAX_CARDS, matching.length - limit))}</button>

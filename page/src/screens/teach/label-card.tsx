@@ -1,7 +1,8 @@
 // One label: its name, its pictures, and every way to add more.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { ExampleInfo, LabelInfo } from "../../api/schema";
+import { FilePicture } from "../../parts/file-picture";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
 import { Record } from "../../parts/record";
@@ -9,17 +10,20 @@ import { Thumb } from "../../parts/thumb";
 import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { changes, collectionName, hueOf } from "../../state/collections";
-import { leaving } from "../../state/forgetting";
-import { dismiss, retry, teach, uploads, type Upload } from "../../state/teaching";
+import { countLeaving, leaving } from "../../state/forgetting";
+import { dismiss, Recording, retry, teach, uploads, type Upload } from "../../state/teaching";
 import { say } from "../../strings";
 import { LabelName, LabelPictures } from "./label-pictures";
 
 const SHOWN = 8;
+/** Pictures on their way that are drawn: each is a whole photo in memory. */
+const MAX_COMING = 12;
 const FEW = 3;
 
 export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) {
   const [newest, setNewest] = useState<ExampleInfo[]>([]);
   const [open, setOpen] = useState(false);
+  const recording = useRef(new Recording());
   const collection = collectionName.value;
   useEffect(() => {
     if (!examples) return;
@@ -34,9 +38,11 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
   const { over, handlers } = useDrop((given) => add(given.map((picture) => picture.file)));
   const coming = uploads.value.filter((upload) => upload.label === label && upload.collection === collection);
   const here = newest.filter((example) => !leaving.value.has(example.id));
-  const gone = newest.length - here.length;
+  const gone = countLeaving(collection, label);
   const count = Math.max(0, examples - gone);
   if (!count && !coming.length && gone) return null;
+  // one that arrived stands as an example, as soon as that is read
+  const onTheirWay = coming.filter((upload) => upload.error === null && !here.some((example) => example.id === upload.example));
   const shown = here.slice(0, count > SHOWN ? SHOWN - 1 : SHOWN);
   return (
     <section class="card label-card" data-hue={hueOf(label)} data-over={over} aria-label={label} {...handlers}>
@@ -58,11 +64,12 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
             {say.teach.more(count - shown.length)}
           </button>
         )}
-        {coming.filter((upload) => upload.error === null).map((upload) => <Coming key={upload.id} upload={upload} />)}
+        {onTheirWay.slice(0, MAX_COMING).map((upload) => <Coming key={upload.id} upload={upload} />)}
       </div>
+      {onTheirWay.length > MAX_COMING && <p class="soft hint" role="status">{say.teach.onTheirWay(onTheirWay.length)}</p>}
       {coming.filter((upload) => upload.error !== null).map((upload) => <Refused key={upload.id} upload={upload} />)}
       {count > 0 && count < FEW && !coming.length && <p class="soft hint">{say.teach.few}</p>}
-      {cameraOn.value && <Record label={say.teach.record(label)} onPicture={(file) => void teach(label, [file], { quiet: true })} />}
+      {cameraOn.value && <Record label={say.teach.record(label)} onPicture={(file) => recording.current.take(label, file)} onEnd={() => void recording.current.end(label)} />}
       <LabelPictures label={label} count={count} open={open} onClose={() => setOpen(false)} />
     </section>
   );
@@ -71,7 +78,7 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
 function Coming({ upload }: { upload: Upload }) {
   return (
     <span class="picture coming">
-      <img src={upload.url} alt="" />
+      <FilePicture url={upload.url} alt="" />
       <progress value={upload.share} max={1} aria-label={say.teach.sending(upload.file.name)} />
     </span>
   );
@@ -80,7 +87,7 @@ function Coming({ upload }: { upload: Upload }) {
 function Refused({ upload }: { upload: Upload }) {
   return (
     <div class="refused">
-      <img src={upload.url} alt="" onError={(event) => (event.currentTarget.hidden = true)} />
+      <FilePicture url={upload.url} alt="" />
       <div>
         <strong class="file-name" dir="auto">{say.teach.refused(upload.file.name)}</strong>
         <ProblemNote error={upload.error} compact />

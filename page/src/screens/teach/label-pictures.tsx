@@ -1,9 +1,9 @@
 // Every picture of one label: select some and move or forget them; rename the label or forget it whole.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { readAll } from "../../api/client";
 import { Problem } from "../../api/problems";
 import type { ExampleInfo } from "../../api/schema";
-import { Dialog } from "../../parts/dialog";
+import { Dialog, keepFocus } from "../../parts/dialog";
 import { ExamplesGrid } from "../../parts/examples-grid";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
@@ -34,7 +34,7 @@ function Pictures({ label, onEmpty }: { label: string; onEmpty: () => void }) {
   if (error !== null) return <ProblemNote error={error} />;
   if (!examples) return <Progress label={say.app.loading} />;
   const dropAll = () => {
-    forget(collection, examples.map((example) => example.id), say.teach.forgotLabel(label, examples.length));
+    forget(collection, examples, say.teach.forgotLabel(label, examples.length));
     onEmpty();
   };
   return (
@@ -59,10 +59,17 @@ export function LabelName({ label }: { label: string }) {
       setError(problem);
     }
   };
+  const button = useRef<HTMLButtonElement>(null);
+  const wasOpen = useRef(false);
+  useEffect(() => {
+    if (wasOpen.current && name === null) button.current?.focus();
+    wasOpen.current = name !== null;
+  }, [name === null]);
+  useEffect(() => () => void setTimeout(keepFocus), []);
   if (name === null) {
     return (
       <h2 dir="auto">
-        <button type="button" class="label-name" aria-label={say.teach.rename(label)} onClick={() => setName(label)}>{label}<Icon name="pencil" /></button>
+        <button type="button" ref={button} class="label-name" aria-label={say.teach.rename(label)} onClick={() => setName(label)}>{label}<Icon name="pencil" /></button>
       </h2>
     );
   }
@@ -74,7 +81,7 @@ export function LabelName({ label }: { label: string }) {
         onInput={(event) => (setName(event.currentTarget.value), setError(null))}
         onKeyDown={(event) => event.key === "Escape" && (event.stopPropagation(), setName(null), setError(null))}
       />
-      {error !== null && <ProblemNote error={error} compact />}
+      {error !== null && <ProblemNote error={taken ? say.teach.taken(name.trim()) : error} compact />}
       <div class="row">
         {taken ? <button type="button" class="primary" onClick={() => void change(true)}>{say.teach.merge(name.trim())}</button> : <button type="submit" class="primary">{say.app.save}</button>}
         <button type="button" onClick={() => (setName(null), setError(null))}>{say.app.cancel}</button>

@@ -6,12 +6,12 @@ import { Record } from "../../parts/record";
 import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import type { InputFile } from "../../state/pictures";
-import { teach } from "../../state/teaching";
+import { Recording, teach } from "../../state/teaching";
 import { say } from "../../strings";
 
 export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: InputFile[]) => void; onUnnamed: (files: File[]) => void }) {
   const [name, setName] = useState("");
-  const field = useRef<HTMLInputElement>(null);
+  const recording = useRef(new Recording());
   const take = (given: InputFile[]) => {
     const label = name.trim();
     if (!label || given.some((picture) => picture.folder)) return onGiven(given);
@@ -40,8 +40,8 @@ export function NewLabel({ onGiven, onUnnamed }: { onGiven: (given: InputFile[])
       {!hasCamera() && <p class="soft hint">{say.ways.insecureCamera}</p>}
       {cameraOn.value && (
         <div class="stack">
-          <label><span class="unseen">{say.nameIt.field}</span><input ref={field} value={name} placeholder={say.nameIt.field} onInput={(event) => setName(event.currentTarget.value)} /></label>
-          <Record label={say.teach.newHold} disabled={!name.trim()} onPicture={(file) => void teach(name.trim(), [file], { quiet: true })} />
+          <label><span class="unseen">{say.nameIt.field}</span><input value={name} placeholder={say.nameIt.field} onInput={(event) => setName(event.currentTarget.value)} /></label>
+          <Record label={say.teach.newHold} disabled={!name.trim()} onPicture={(file) => recording.current.take(name.trim(), file)} onEnd={() => void recording.current.end(name.trim())} />
         </div>
       )}
     </section>

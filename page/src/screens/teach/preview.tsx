@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { isAbort, Problem } from "../../api/problems";
 import { Answer } from "../../parts/answer";
 import { Camera, hasCamera } from "../../parts/camera";
+import { FilePicture } from "../../parts/file-picture";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
 import { Choose, useDrop } from "../../parts/ways-in";
@@ -14,7 +15,7 @@ import type { InputFile } from "../../state/pictures";
 import { lastTaught } from "../../state/teaching";
 import { watch } from "../../state/watching";
 import { say } from "../../strings";
-import { fetchSample, SAMPLES, sampleUrl } from "./samples";
+import { SAMPLES, sampleUrl, withSample } from "./samples";
 
 const NEAREST = 3;
 
@@ -56,16 +57,16 @@ export function Preview() {
     place.current?.scrollIntoView({ block: "nearest", behavior: "smooth" });
   };
   const { over, handlers } = useDrop(ask);
-  const offersSample = !picture && !cameraOn.value && labels.value.filter((label) => SAMPLES.includes(label.label)).length > 1 && labels.value.every((label) => SAMPLES.includes(label.label));
+  const offersSample = !picture && !cameraOn.value && labels.value.length > 1 && labels.value.every((label) => SAMPLES.includes(label.label) && label.examples === 1);
   return (
     <aside ref={place} class="card preview" data-over={over} data-camera={cameraOn.value} data-asks={can} aria-label={say.preview.title} {...handlers}>
       <h2>{say.preview.title}</h2>
-      {cameraOn.value ? <Camera video={cameraVideo} /> : shown && url ? <img class="preview-picture" src={url} alt={say.preview.picture} /> : <p class="preview-empty soft"><Icon name="try" />{can ? say.preview.lead : say.preview.teachFirst}</p>}
+      {cameraOn.value ? <Camera video={cameraVideo} /> : shown && url ? <FilePicture class="preview-picture" url={url} alt={say.preview.picture} /> : <p class="preview-empty soft"><Icon name="try" />{can ? say.preview.lead : say.preview.teachFirst}</p>}
       {error !== null && !(error instanceof Problem && error.code === "empty_collection") && <ProblemNote error={error} />}
       {prediction && can && <Answer prediction={prediction} live />}
       {prediction && labels.value.length === 1 && <p class="soft">{say.preview.oneLabel}</p>}
       {offersSample && (
-        <button type="button" class="ask-sample" onClick={() => void fetchSample("other-mug").then((file) => setPicture(file))}>
+        <button type="button" class="ask-sample" onClick={() => void withSample("other-mug", setPicture)}>
           <img src={sampleUrl("other-mug")} alt="" width={56} height={56} />
           {say.preview.sample}
         </button>

@@ -1,5 +1,7 @@
 // Pictures to start with, for whoever has none at hand.
 import { base } from "../../api/client";
+import { noAnswer } from "../../api/problems";
+import { tell } from "../../parts/toast";
 import { labels } from "../../state/collections";
 import { teach, uploads } from "../../state/teaching";
 import { say } from "../../strings";
@@ -8,9 +10,15 @@ export const SAMPLES = ["mug", "cactus", "boat"];
 
 export const sampleUrl = (name: string) => new URL(`page/sample-${name}.jpg`, base).href;
 
-export async function fetchSample(name: string): Promise<File> {
-  const reply = await fetch(sampleUrl(name), { credentials: "omit" });
-  return new File([await reply.blob()], `${name}.jpg`, { type: "image/jpeg" });
+/** Hands on a sample picture; says so where the service does not answer. */
+export async function withSample(name: string, use: (file: File) => void): Promise<void> {
+  try {
+    const reply = await fetch(sampleUrl(name), { credentials: "omit" });
+    if (!reply.ok) throw noAnswer();
+    use(new File([await reply.blob()], `${name}.jpg`, { type: "image/jpeg" }));
+  } catch {
+    tell(say.problem.noAnswer);
+  }
 }
 
 export function Hero() {
@@ -32,7 +40,7 @@ export function SampleStrip() {
     <div class="samples" role="group" aria-label={say.teach.samples}>
       <p class="soft">{say.teach.samples}</p>
       {left.map((name) => (
-        <button type="button" key={name} aria-label={say.teach.sample(name)} onClick={() => void fetchSample(name).then((file) => teach(name, [file]))}>
+        <button type="button" key={name} aria-label={say.teach.sample(name)} onClick={() => void withSample(name, (file) => void teach(name, [file]))}>
           <img src={sampleUrl(name)} alt="" width={96} height={96} />
           {name}
         </button>

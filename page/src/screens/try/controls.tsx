@@ -11,9 +11,9 @@ interface Props {
 
 export function Controls({ ownLabels, onOwnLabels, threshold, onThreshold }: Props) {
   const [text, setText] = useState("");
+  const named = [...new Set(text.split(",").map((label) => label.trim()).filter(Boolean))];
   const use = (event: Event) => {
     event.preventDefault();
-    const named = [...new Set(text.split(",").map((label) => label.trim()).filter(Boolean))];
     onOwnLabels(named.length ? named : null);
   };
   return (
@@ -23,7 +23,7 @@ export function Controls({ ownLabels, onOwnLabels, threshold, onThreshold }: Pro
           {say.try.ownLabels}
           <input value={text} placeholder={say.try.ownLabelsHint} onInput={(event) => setText(event.currentTarget.value)} />
         </label>
-        {ownLabels && text.trim() ? (
+        {ownLabels && named.join() === ownLabels.join() ? (
           <button type="button" onClick={() => (setText(""), onOwnLabels(null))}>{say.try.forgetOwn}</button>
         ) : (
           <button type="submit" disabled={!text.trim() && !ownLabels}>{say.try.useOwn}</button>

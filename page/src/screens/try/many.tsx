@@ -1,6 +1,7 @@
 // Many files as a table: filter by label, sort by least sure, download.
 import { useEffect, useState } from "preact/hooks";
 import { isAbort } from "../../api/problems";
+import { FilePicture } from "../../parts/file-picture";
 import { Icon } from "../../parts/icon";
 import { ProblemNote } from "../../parts/problem";
 import { Progress } from "../../parts/progress";
@@ -86,7 +87,7 @@ export function Many({ files, hidden, ownLabels, threshold, onOpen, onGiven }: P
             {Object.entries(say.try.table.sorts).map(([name, words]) => <option key={name} value={name}>{words}</option>)}
           </select>
         </label>
-        <button type="button" disabled={!done} onClick={() => saveCsv(kept)}><Icon name="download" />{say.try.table.csv}</button>
+        <button type="button" disabled={done < files.length} onClick={() => saveCsv(kept)}><Icon name="download" />{say.try.table.csv}</button>
         <Choose onGiven={onGiven}><Icon name="picture" />{say.ways.choose}</Choose>
       </div>
       <div class="table-scroll" tabIndex={0} role="region" aria-label={say.try.table.caption}>
@@ -120,7 +121,7 @@ const orders: Record<Sort, (a: Seen, b: Seen) => number> = {
 function Line({ row, onOpen }: { row: Seen; onOpen: (file: File) => void }) {
   return (
     <tr>
-      <td><button type="button" class="row-picture" aria-label={say.try.table.open(row.file.name)} onClick={() => onOpen(row.file)}><FilePicture file={row.file} /></button></td>
+      <td><button type="button" class="row-picture" aria-label={say.try.table.open(row.file.name)} onClick={() => onOpen(row.file)}><RowPicture file={row.file} /></button></td>
       <th scope="row" class="file-name" dir="auto">{row.file.name}</th>
       {row.error !== null ? (
         <td colSpan={3}><ProblemNote error={row.error} compact /></td>
@@ -137,7 +138,7 @@ function Line({ row, onOpen }: { row: Seen; onOpen: (file: File) => void }) {
   );
 }
 
-function FilePicture({ file }: { file: File }) {
+function RowPicture({ file }: { file: File }) {
   const url = useObjectUrl(file);
-  return url && <img src={url} alt="" loading="lazy" />;
+  return url && <FilePicture url={url} alt="" />;
 }

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { isAbort, Problem } from "../../api/problems";
 import { Answer, labelOf } from "../../parts/answer";
 import { Camera, hasCamera } from "../../parts/camera";
+import { FilePicture } from "../../parts/file-picture";
 import { Icon } from "../../parts/icon";
 import { NameIt } from "../../parts/name-it";
 import { ProblemNote } from "../../parts/problem";
@@ -79,7 +80,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
   return (
     <div class="try-columns">
       <section class="stage" aria-label={say.try.picture}>
-        {live ? <Camera video={cameraVideo} /> : file && url ? <img src={url} alt={say.try.picture} /> : <DropZone onGiven={onGiven} lead={say.try.drop} />}
+        {live ? <Camera video={cameraVideo} /> : file && url ? <FilePicture url={url} alt={say.try.picture} class="stage-picture" /> : <DropZone onGiven={onGiven} lead={say.try.drop} />}
         <div class="row">
           {onBack && <button type="button" onClick={onBack}><Icon name="undo" />{say.try.table.back}</button>}
           {(file || live) && <Choose onGiven={onGiven}><Icon name="picture" />{say.try.another}</Choose>}
