@@ -241,7 +241,7 @@ def test_a_key_that_does_not_work_replaces_none_that_does(tab: Tab, admin: httpx
     page.get_by_role("button", name="Use another key").click()
     for wrong in ("mistyped", "\u043a\u043b\u044e\u0447 \U0001f511"):  # no header carries the second
         page.get_by_label("API key").fill(wrong)
-        page.get_by_role("button", name="Come in").click()
+        page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("alert")).to_contain_text("This key does not work")
     page.reload()
     expect(page.get_by_text("You use a key of the workspace")).to_be_visible()
