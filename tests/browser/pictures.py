@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Locator, Page
 
@@ -19,13 +20,22 @@ def write_picture(folder: Path, name: str, seed: int) -> Path:
 
 def drop(target: Locator, *paths: Path) -> None:
     """Drop files or folders on an element the way the system does, so that the browser itself reads them."""
+    drag(target, {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1})
+
+
+def drop_text(target: Locator, text: str) -> None:
+    """Drop text on an element, as if it had been selected elsewhere."""
+    drag(target, {"items": [{"mimeType": "text/plain", "data": text}], "files": [], "dragOperationsMask": 1})
+
+
+def drag(target: Locator, data: dict[str, Any]) -> None:
+    """Drag what the browser's protocol calls drag data over an element and let go of it there."""
     page: Page = target.page
     target.hover(trial=True)  # once it is on the screen, moves no more and lies under nothing else
     box = target.bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     session = page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
     session.detach()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tab, TabMaker
 from tests.cluster import until
@@ -207,3 +207,30 @@ def test_a_collection_that_is_chosen_never_seems_to_have_nothing_to_review(
     page.get_by_label("Collection").select_option(unsure)
     expect_left(page, UNSURE)
     assert not [said for said in page.evaluate("window.said") if "Nothing waits." in said]
+
+
+def test_the_picture_that_is_looked_at_stays_when_the_others_are_ordered_anew(tab: Tab, unsure: str) -> None:
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    shown = page.locator(".review-picture img")
+    source = "(image) => image.src"  # an address is kept for each picture
+    first = shown.evaluate(source)
+
+    def turn(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        route.fulfill(response=answer, json={**found, "data": found["data"][::-1]})
+
+    page.route("**/review?*", turn)
+    with page.expect_response("**/review?*"):
+        page.evaluate("dispatchEvent(new Event('focus'))")
+    tab.rest()
+    assert shown.evaluate(source) == first
+    page.keyboard.press("s")
+    expect_left(page, UNSURE - 1)
+    tab.rest()
+    assert shown.evaluate(source) != first
+    page.keyboard.press("u")
+    expect_left(page, UNSURE)
+    tab.rest()
+    assert shown.evaluate(source) == first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import PHONE, Tab, TabMaker
 
@@ -50,6 +50,26 @@ def test_a_selection_that_ends_beside_a_dialog_leaves_it_open(tab: Tab) -> None:
     expect(field).to_have_value("a long name of a key")
     page.mouse.click(5, 5)
     expect(dialog).to_be_hidden()
+
+
+def test_enter_pressed_twice_makes_one_key(tab: Tab) -> None:
+    page = tab.open("settings")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method != "POST":
+            return route.fallback()
+        return held.append(route)
+
+    page.route("**/v1/keys", hold)
+    page.get_by_role("button", name="Create a key").click()
+    page.get_by_role("dialog").get_by_label("What it is for").fill("door")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    made = {"id": "a", "name": "door", "key": "vk_door", "hint": "vk_d", "scopes": [], "workspace": "default"}
+    held[0].fulfill(json=made)
+    expect(page.get_by_role("dialog", name="The key is created")).to_be_visible()
+    assert len(held) == 1
 
 
 def test_a_screen_that_could_not_be_read_is_read_again(tab: Tab) -> None:

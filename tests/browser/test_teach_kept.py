@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -119,25 +120,33 @@ def test_a_photo_of_more_pixels_than_the_service_takes_is_scaled(
     tab: Tab, served: Live, collection: str, tmp_path: Path
 ) -> None:
     tab.expected = ["status of 413"]
-    Image.new("RGB", (8000, 6000), "teal").save(tmp_path / "phone.jpg")
+    Image.new("RGBA", (8000, 6000), (0, 0, 0, 0)).save(tmp_path / "phone.png", compress_level=1)
     page = tab.open("teach", collection)
-    drop(new_label(page), tmp_path / "phone.jpg")
+    drop(new_label(page), tmp_path / "phone.png")
     page.get_by_role("dialog").get_by_placeholder("Name a label").fill("teal")
     page.keyboard.press("Enter")
     expect(card(page, "teal").locator(".count")).to_have_text("1")
     with served.client() as client:
-        assert client.get(f"/v1/collections/{collection}").json()["examples"] == 1
+        [kept] = client.get(f"/v1/collections/{collection}/examples").json()["data"]
+        image = Image.open(io.BytesIO(client.get(kept["image"]).content))
+    assert image.convert("RGB").getpixel((9, 9)) == (
+        255,
+        255,
+        255,
+    )  # under what is transparent, as the service lays it
 
 
 def test_what_comes_while_a_name_is_asked_for_is_taught_too(tab: Tab, mugs: Path, collection: str) -> None:
     page = tab.open("teach", collection)
-    paste(page, mugs / "mug-1.jpg")
-    expect(page.get_by_role("dialog", name="What is this?")).to_be_visible()
-    paste(page, mugs / "mug-2.jpg")
+    drop(new_label(page), mugs / "mug-1.jpg")
+    field = page.get_by_role("dialog", name="What is this?").get_by_placeholder("Name a label")
+    expect(field).to_have_value("mug")
+    page.keyboard.type("cu")
+    paste(page, mugs / "mug-2.jpg")  # its name says nothing
     expect(page.get_by_role("dialog", name="What are these 2 pictures?")).to_be_visible()
-    page.keyboard.type("mug")
+    page.keyboard.type("p")
     page.keyboard.press("Enter")
-    expect(card(page, "mug").locator(".count")).to_have_text("2")
+    expect(card(page, "cup").locator(".count")).to_have_text("2")
 
 
 def test_leaving_while_pictures_are_on_their_way_is_asked_about(

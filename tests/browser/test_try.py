@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tab
-from tests.browser.pictures import choose, drop, write_picture
+from tests.browser.pictures import choose, drop, drop_text, write_picture
 from tests.browser.trained import wait_until
 from tests.live import Live
 
@@ -171,20 +171,40 @@ def test_a_table_is_saved_whole_and_a_kind_that_browsers_do_not_show_has_a_mark(
     expect(page.get_by_role("button", name="Download CSV")).to_be_enabled()
 
 
+def test_an_answer_goes_with_its_collection(tab: Tab, served: Live, taught: str, tmp_path: Path) -> None:
+    other = f"x{taught[-50:]}"
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": other}).raise_for_status()
+    tab.expected = ["status of 409"]  # nothing was taught there
+    page = tab.open("try", taught)
+    drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 5))
+    expect(page.locator(".verdict")).to_have_text("mug")
+    held: list[Route] = []
+    page.route("**/v1/collections/*", lambda route: held.append(route))
+    page.get_by_label("Collection").select_option(other)
+    expect(page.get_by_role("button", name="Yes, it is mug")).to_be_hidden()
+    expect(page.locator(".said").get_by_role("link", name="Teach")).to_be_visible()
+    wait_until(page, lambda: bool(held))
+    for route in held:
+        route.continue_()
+
+
 def test_labels_are_named_instead_of_taught(tab: Tab, collection: str, tmp_path: Path) -> None:
     tab.expected = ["status of 404", "status of 409"]
     page = tab.open("try", collection)
     drop(page.locator(".drop-zone"), write_picture(tmp_path, "cactus", 5))
     expect(page.get_by_role("link", name="Teach", exact=True).last).to_be_visible()
-    page.get_by_label("Or name labels yourself").fill("a cactus, a red mug")
-    page.keyboard.press("Enter")
+    field = page.get_by_label("Or name labels yourself")
+    drop_text(field, "a cactus, a red mug")
+    expect(field).to_have_value("a cactus, a red mug")
+    field.press("Enter")
     expect(page.locator(".bars li")).to_have_count(3)
     expect(page.locator(".bars")).to_contain_text("a red mug")
     page.get_by_role("button", name="Show the call").click()
     expect(page.get_by_role("dialog").locator("pre")).to_contain_text("a red mug")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Back to the taught labels")).to_be_visible()
-    page.get_by_label("Or name labels yourself").fill("a cactus, a red mug, a boat")
+    field.fill("a cactus, a red mug, a boat")
     page.get_by_role("button", name="Use these").click()
     expect(page.locator(".bars li")).to_have_count(4)
 

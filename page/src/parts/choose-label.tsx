@@ -6,7 +6,8 @@ import { say } from "../strings";
 const MAX_LABELS = 24;
 
 export function ChooseLabel({ guess = "", action, onName }: { guess?: string; action: string; onName: (label: string) => void }) {
-  const [name, setName] = useState(guess);
+  const [typed, setTyped] = useState<string | null>(null);
+  const name = typed ?? guess; // what was typed stays while more pictures come
   const all = labels.value.map((info) => info.label);
   const matching = all.filter((label) => label.toLowerCase().includes(name.trim().toLowerCase()));
   const offered = (matching.length ? matching : all).slice(0, MAX_LABELS);
@@ -23,7 +24,7 @@ export function ChooseLabel({ guess = "", action, onName }: { guess?: string; ac
           <input
             value={name} autofocus required placeholder={say.nameIt.field}
             onFocus={({ currentTarget }) => currentTarget.value === guess && currentTarget.select()} // typing replaces a guess
-            onInput={(event) => setName(event.currentTarget.value)}
+            onInput={(event) => setTyped(event.currentTarget.value)}
           />
         </label>
         <button type="submit" class="primary">{action}</button>

@@ -5,6 +5,7 @@ import { choose, collectionName, collections, collectionsLoaded, DEFAULT_COLLECT
 import { may } from "../state/session";
 import { say } from "../strings";
 import { Dialog } from "./dialog";
+import { useOneAtATime } from "./one-at-a-time";
 import { ProblemNote } from "./problem";
 
 const NEW = " new"; // no name of a collection
@@ -37,8 +38,7 @@ export function CollectionPicker() {
 function MakeCollection({ open, onClose }: { open: boolean; onClose: () => void }) {
   const [name, setName] = useState("");
   const [error, setError] = useState<unknown>(null);
-  const make = async (event: Event) => {
-    event.preventDefault();
+  const make = useOneAtATime(async () => {
     try {
       const made = await call("POST /v1/collections", { json: { name: name.trim() }, showCall: true });
       await loadCollections();
@@ -50,10 +50,10 @@ function MakeCollection({ open, onClose }: { open: boolean; onClose: () => void 
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
   return (
     <Dialog open={open} title={say.collection.create} onClose={onClose}>
-      <form class="stack" onSubmit={(event) => void make(event)}>
+      <form class="stack" onSubmit={(event) => (event.preventDefault(), make())}>
         <label>
           {say.collection.name}
           <input value={name} required autofocus spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />

@@ -10,6 +10,7 @@ import { say } from "../strings";
 import { Chart, type Series } from "./chart";
 import { Icon } from "./icon";
 import { Matrix } from "./matrix";
+import { useOneAtATime } from "./one-at-a-time";
 import { ProblemNote } from "./problem";
 import { Progress } from "./progress";
 import { ShowCall } from "./show-call";
@@ -104,21 +105,21 @@ function Where({ job, onAgain }: { job: JobPage; onAgain: () => void }) {
   );
 }
 
-/** What came of it: which to use and why, beside chance; the model, and how to judge it. */
+/** The result: which to use and why, beside chance; the model, and how to evaluate it. */
 function Outcome({ job }: { job: JobPage }) {
   const [error, setError] = useState<unknown>(null);
-  if (job.state !== "succeeded") return null;
   const comparison = (job.result as { comparison?: { sentence: string; use: string | null; chance: number | null; commonest: number | null; commonest_label: string | null; head: { accuracy: number } | null; trained: { accuracy: number } | null; images: number; evaluated_on: string | null } } | null)?.comparison;
   const figures = Object.entries(job.metrics).filter(([, value]) => typeof value === "number") as [string, number][];
   const model = job.kind === "train" ? job.model : null;
-  const judge = async () => {
+  const judge = useOneAtATime(async () => {
     try {
       const started = await call("POST /v1/models/{model}/evaluate", { path: { model: model ?? "" }, json: job.dataset ? { dataset: job.dataset, split: "all" } : { collection: job.collection, split: "all" }, showCall: true });
       location.hash = hrefOf("jobs", [started.id]);
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
+  if (job.state !== "succeeded") return null;
   return (
     <section class="card stack" aria-labelledby="outcome">
       <h2 id="outcome">{say.jobs.outcome}</h2>
@@ -140,7 +141,7 @@ function Outcome({ job }: { job: JobPage }) {
       {model && (
         <div class="row">
           <a class="button" href={hrefOf("models")}>{say.jobs.useIt}</a>
-          {may("train") && <button type="button" onClick={() => void judge()}>{say.jobs.judge}</button>}
+          {may("train") && <button type="button" onClick={judge}>{say.jobs.judge}</button>}
           <code>{model}</code>
         </div>
       )}

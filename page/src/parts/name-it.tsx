@@ -33,7 +33,7 @@ export function NameIt({ files, onName, onClose, title }: { files: File[] | null
         {urls.map((url) => <FilePicture key={url} url={url} alt="" />)}
         {(files?.length ?? 0) > MAX_SHOWN && <span class="soft">{say.nameIt.others((files?.length ?? 0) - MAX_SHOWN)}</span>}
       </div>
-      {files && <ChooseLabel key={guess} guess={guess} action={say.nameIt.teach} onName={onName} />}
+      {files && <ChooseLabel guess={guess} action={say.nameIt.teach} onName={onName} />}
     </Dialog>
   );
 }

@@ -31,24 +31,29 @@ interface DropTarget {
   handlers: Record<string, (event: DragEvent) => void>;
 }
 
+/** Text dragged into a field, which the browser puts there. */
+const isTextForField = (event: DragEvent) => isTyping(event.target) && !event.dataTransfer?.types.includes("Files");
+
 /** Takes what is dropped on the calling element and tells whether something hovers over it. */
 export function useDropTarget(onDrop: (given: DataTransfer) => void): DropTarget {
   const [over, setOver] = useState(false);
   const depth = useRef(0);
   const enter = (step: number) => (event: DragEvent) => {
+    if (isTextForField(event)) return;
     event.preventDefault();
     event.stopPropagation();
     depth.current = Math.max(0, depth.current + step);
     setOver(depth.current > 0);
   };
   const drop = (event: DragEvent) => {
+    if (isTextForField(event)) return;
     event.preventDefault();
     event.stopPropagation();
     depth.current = 0;
     setOver(false);
     if (event.dataTransfer) onDrop(event.dataTransfer);
   };
-  return { over, handlers: { onDragEnter: enter(1), onDragLeave: enter(-1), onDragOver: (event) => event.preventDefault(), onDrop: drop } };
+  return { over, handlers: { onDragEnter: enter(1), onDragLeave: enter(-1), onDragOver: (event) => isTextForField(event) || event.preventDefault(), onDrop: drop } };
 }
 
 /** The same for pictures and folders of them. */

@@ -6,6 +6,7 @@ import { Camera, hasCamera, takeFrame } from "../parts/camera";
 import { CollectionPicker } from "../parts/collection-picker";
 import { FilePicture } from "../parts/file-picture";
 import { Icon } from "../parts/icon";
+import { useOneAtATime } from "../parts/one-at-a-time";
 import { ProblemNote } from "../parts/problem";
 import { ShowCall } from "../parts/show-call";
 import { Thumb } from "../parts/thumb";
@@ -199,11 +200,7 @@ function Correction({ turn }: { turn: Turn }) {
     else if (wasOpen.current) place.current?.focus(); // the field that had the focus is gone
     wasOpen.current = open;
   }, [open]);
-  const hold = (part: HTMLElement | null) => void (place.current = part);
-  if (turn.correction !== null) return <p class="soft" dir="auto" tabIndex={-1} ref={hold}><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
-  if (!open) return <div><button type="button" ref={hold} onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
-  const teach = async (event: Event) => {
-    event.preventDefault();
+  const teach = useOneAtATime(async () => {
     try {
       const takeBack = await correct(turn, answer.trim());
       setOpen(false);
@@ -211,9 +208,12 @@ function Correction({ turn }: { turn: Turn }) {
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
+  const hold = (part: HTMLElement | null) => void (place.current = part);
+  if (turn.correction !== null) return <p class="soft" dir="auto" tabIndex={-1} ref={hold}><Icon name="check" /> {say.ask.corrected(turn.correction)}</p>;
+  if (!open) return <div><button type="button" ref={hold} onClick={() => setOpen(true)}><Icon name="pencil" />{say.ask.correct}</button></div>;
   return (
-    <form class="stack" onSubmit={(event) => void teach(event)}>
+    <form class="stack" onSubmit={(event) => (event.preventDefault(), teach())}>
       <label>
         {say.ask.rightAnswer}
         <input ref={field} value={answer} required onInput={(event) => setAnswer(event.currentTarget.value)} />

@@ -6,6 +6,7 @@ import { CopyBlock } from "../parts/copy";
 import { Dialog } from "../parts/dialog";
 import { Icon } from "../parts/icon";
 import { Download } from "../parts/job-view";
+import { useOneAtATime } from "../parts/one-at-a-time";
 import { ProblemNote } from "../parts/problem";
 import { Progress } from "../parts/progress";
 import { ShowCall } from "../parts/show-call";
@@ -110,7 +111,7 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
     setSure(false);
     void call("GET /v1/models/{model}/artifacts", { path }).then((found) => setFiles(found.data), setError);
   }, [open]);
-  const exportIt = async (format: "onnx" | "safetensors") => {
+  const exportIt = useOneAtATime(async (format: "onnx" | "safetensors") => {
     try {
       const job = await call("POST /v1/models/{model}/export", { path, json: { format }, showCall: true });
       onClose();
@@ -118,7 +119,7 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
   const remove = async () => {
     if (!sure) return setSure(true);
     try {
@@ -143,8 +144,8 @@ function Details({ model, open, onClose, onGone }: { model: Model; open: boolean
       <ul class="files">{files.map((file) => <li key={file.name}><Download file={file} /></li>)}</ul>
       {may("train") && (
         <div class="row">
-          <button type="button" onClick={() => void exportIt("onnx")}>{say.models.exportAs("ONNX")}</button>
-          <button type="button" onClick={() => void exportIt("safetensors")}>{say.models.exportAs("safetensors")}</button>
+          <button type="button" onClick={() => exportIt("onnx")}>{say.models.exportAs("ONNX")}</button>
+          <button type="button" onClick={() => exportIt("safetensors")}>{say.models.exportAs("safetensors")}</button>
           <button type="button" class="danger" onClick={() => void remove()}><Icon name="trash" />{sure ? say.models.reallyRemove : say.app.remove}</button>
         </div>
       )}

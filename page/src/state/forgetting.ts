@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import { headers, urlOf } from "../api/client";
 import { tell } from "../parts/toast";
 import { say } from "../strings";
-import { refresh } from "./collections";
+import { collection, refresh } from "./collections";
 import { changeExamples, chunks } from "./relabelling";
 
 const WAIT_MS = 10_000;
@@ -15,18 +15,20 @@ interface Going {
   collection: string;
   ids: string[];
   labels: string[];
+  /** The version of the collection from which on they are not counted there any more. */
+  goneAt: number;
   timer: number;
 }
 
 const going = new Set<Going>();
 
 /** How many of a label's pictures are about to be forgotten. */
-export const countLeaving = (collection: string, label: string) =>
-  leaving.value.size && [...going].filter((entry) => entry.collection === collection).flatMap((entry) => entry.labels).filter((name) => name === label).length;
+export const countLeaving = (name: string, label: string) =>
+  leaving.value.size && [...going].filter((entry) => entry.collection === name && entry.goneAt > (collection.value?.version ?? 0)).flatMap((entry) => entry.labels).filter((other) => other === label).length;
 
 export function forget(collection: string, examples: readonly { id: string; label: string }[], sentence: string): void {
   const ids = examples.map((example) => example.id);
-  const entry: Going = { collection, ids, labels: examples.map((example) => example.label), timer: window.setTimeout(() => void carryOut(entry), WAIT_MS) };
+  const entry: Going = { collection, ids, labels: examples.map((example) => example.label), goneAt: Infinity, timer: window.setTimeout(() => void carryOut(entry), WAIT_MS) };
   going.add(entry);
   leaving.value = new Set([...leaving.value, ...ids]);
   tell(sentence, () => {
@@ -41,7 +43,12 @@ function settle(entry: Going): void {
 }
 
 async function carryOut(entry: Going): Promise<void> {
-  await changeExamples(entry.collection, entry.ids, { delete: true }).catch((error: unknown) => tell(say.teach.notForgotten(String(error instanceof Error ? error.message : error))));
+  try {
+    const replies = await changeExamples(entry.collection, entry.ids, { delete: true });
+    entry.goneAt = replies.at(-1)?.collection_version ?? Infinity;
+  } catch (error) {
+    tell(say.teach.notForgotten(String(error instanceof Error ? error.message : error)));
+  }
   await refresh().catch(() => undefined);
   settle(entry);
 }

@@ -11,6 +11,8 @@ const NOT_PICTURES = /\.(txt|json|csv|zip|tar|gz|pdf|mp4|mov|webm|md|xml|ya?ml|h
 const IS_PICTURE = /\.(jpe?g|png|gif|webp|bmp|tiff?|avif|hei[cf]|jp2|ppm|ico)$/i;
 const MAX_BYTES = 20 * 1024 * 1024;
 const MAX_SIDE = 2048;
+/** What took the place of files that the service found too large. */
+const scaled = new WeakMap<File, File>();
 
 export const isPicture = (file: File) => file.type.startsWith("image/") || IS_PICTURE.test(file.name) || (!file.type && !NOT_PICTURES.test(file.name) && file.name.includes("."));
 
@@ -57,6 +59,8 @@ export function takePasted(data: DataTransfer | null): InputFile[] {
  * better than the service (HEIC); where the browser cannot read it, the service has the word.
  */
 async function prepare(file: File): Promise<File> {
+  const known = scaled.get(file);
+  if (known) return known;
   const isHeic = /hei[cf]/i.test(file.type) || /\.hei[cf]$/i.test(file.name);
   return file.size <= MAX_BYTES && !isHeic ? file : shrink(file);
 }
@@ -72,6 +76,7 @@ export async function sendPicture<Result>(file: File, send: (image: File) => Pro
     if (!(error instanceof Problem) || error.status !== 413 || image !== file) throw error;
     const smaller = await shrink(file);
     if (smaller === file) throw error;
+    scaled.set(file, smaller);
     return send(smaller);
   }
 }
@@ -92,6 +97,11 @@ export function drawJpeg(source: CanvasImageSource, width: number, height: numbe
   const canvas = document.createElement("canvas");
   canvas.width = width;
   canvas.height = height;
-  canvas.getContext("2d")?.drawImage(source, 0, 0, width, height);
+  const context = canvas.getContext("2d");
+  if (context) {
+    context.fillStyle = "white"; // under what is transparent, as the service lays it
+    context.fillRect(0, 0, width, height);
+    context.drawImage(source, 0, 0, width, height);
+  }
   return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", 0.9));
 }

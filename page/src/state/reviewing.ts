@@ -20,6 +20,9 @@ const MAX_AT_ONCE = 500;
 let round = 0;
 /** The collection whose pictures `waitingPictures` holds. */
 let shownOf = "";
+let shownOrder: Order | null = null;
+/** The picture whose decision was taken back: it is decided next. */
+let takenBack = "";
 /** Decisions on their way: the queue is read again after the last of them. */
 export const sending = signal(0);
 let line: Promise<unknown> = Promise.resolve();
@@ -51,8 +54,15 @@ export async function loadQueue(): Promise<void> {
     call("GET /v1/collections/{collection}/review/stats", { path }),
   ]);
   if (mine !== round) return;
-  waitingPictures.value = [...rows];
+  waitingPictures.value = shownOrder === order.value ? keepFirst(rows) : [...rows];
+  shownOrder = order.value;
   stats.value = figures;
+}
+
+/** The picture that is looked at stays the first, whatever the new guesses: the next key is meant for it. */
+function keepFirst(rows: readonly ReviewPictureInfo[]): ReviewPictureInfo[] {
+  const id = rows.some((picture) => picture.id === takenBack) ? takenBack : waitingPictures.value?.[0]?.id;
+  return [...rows.filter((picture) => picture.id === id), ...rows.filter((picture) => picture.id !== id)];
 }
 
 addEventListener("beforeunload", (event) => sending.value && event.preventDefault());
@@ -61,6 +71,7 @@ addEventListener("beforeunload", (event) => sending.value && event.preventDefaul
 export function decide(ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
   const name = collectionName.value;
   round++; // a reading under way would bring them back
+  takenBack = "";
   const before = waitingPictures.value ?? [];
   waitingPictures.value = before.filter((picture) => !ids.includes(picture.id));
   sending.value++;
@@ -135,6 +146,7 @@ async function takeBack(): Promise<boolean> {
       }
     }
   }
+  takenBack = last.ids[0] ?? "";
   await refresh();
   await loadQueue();
   if (gone) throw gone;

@@ -12,8 +12,8 @@ import { changeExamples } from "./relabelling";
 
 const MAX_AT_ONCE = 4;
 const REFRESH_MS = 250;
-/** How long a picture that arrived is still drawn from its file: by then its card has read the example. */
-const SHOWN_ON_MS = 1000;
+/** How long a picture that arrived is still drawn from its file, where no card reads the example before. */
+const SHOWN_ON_MS = 3000;
 
 export interface Upload {
   id: number;
@@ -60,8 +60,9 @@ export async function teach(label: string, files: File[], { quiet = false } = {}
 /** Teaches each folder's pictures its name; many folders are taken back at once. */
 export async function teachFolders(folders: Map<string, File[]>): Promise<void> {
   const isTold = folders.size <= MAX_TOASTS; // each by itself, to be taken back by itself
-  const taught = (await Promise.all([...folders].map(([folder, files]) => teach(folder, files, { quiet: !isTold })))).flat();
-  if (taught.length && !isTold) tell(say.teach.taughtFolders(folders.size, taught.length), () => takeBack(taught));
+  const each = await Promise.all([...folders].map(([folder, files]) => teach(folder, files, { quiet: !isTold })));
+  const taught = each.flat();
+  if (taught.length && !isTold) tell(say.teach.taughtFolders(each.filter((examples) => examples.length).length, taught.length), () => takeBack(taught));
 }
 
 /** Forgets examples that were just taught; raises `Problem`. */
@@ -69,6 +70,8 @@ async function takeBack(taught: TaughtExample[]): Promise<void> {
   for (const collection of new Set(taught.map((example) => example.collection))) {
     await changeExamples(collection, taught.filter((example) => example.collection === collection).map((example) => example.id), { delete: true });
   }
+  const ids = taught.map((example) => example.id);
+  uploads.value.filter((upload) => upload.example !== null && ids.includes(upload.example)).forEach(dismiss);
   await refresh();
 }
 

@@ -5,6 +5,7 @@ import type { Key, NewKey } from "../../api/schema";
 import { CopyBlock } from "../../parts/copy";
 import { Dialog } from "../../parts/dialog";
 import { Icon } from "../../parts/icon";
+import { useOneAtATime } from "../../parts/one-at-a-time";
 import { ProblemNote } from "../../parts/problem";
 import { tell } from "../../parts/toast";
 import { access, type Scope } from "../../state/session";
@@ -78,8 +79,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
     setError(null);
     onClose();
   };
-  const make = async (event: Event) => {
-    event.preventDefault();
+  const make = useOneAtATime(async () => {
     try {
       const wanted = { name: name.trim(), scopes, ...(days ? { expires_in_days: Number(days) } : {}) };
       setMade(await call("POST /v1/keys", { json: wanted, showCall: true }));
@@ -87,7 +87,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
   return (
     <Dialog open={open} title={made ? say.settings.made : say.settings.makeKey} onClose={close} stays={made !== null}>
       {made ? (
@@ -97,7 +97,7 @@ function MakeKey({ open, onClose }: { open: boolean; onClose: () => void }) {
           <button type="button" class="primary" onClick={close}>{say.settings.done}</button>
         </>
       ) : (
-        <form class="stack" onSubmit={(event) => void make(event)}>
+        <form class="stack" onSubmit={(event) => (event.preventDefault(), make())}>
           <label>{say.settings.keyName}<input value={name} required autofocus maxLength={200} onInput={(event) => setName(event.currentTarget.value)} /></label>
           <fieldset>
             <legend>{say.settings.mayDo}</legend>

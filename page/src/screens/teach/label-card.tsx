@@ -28,8 +28,9 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
   useEffect(() => {
     if (!examples) return;
     const stop = new AbortController();
+    const arrived = uploads.value.filter((upload) => upload.label === label && upload.collection === collection && upload.example !== null);
     call("GET /v1/collections/{collection}/examples", { path: { collection }, query: { label, limit: SHOWN }, signal: stop.signal }).then(
-      (page) => setNewest(page.data),
+      (page) => (setNewest(page.data), arrived.forEach(dismiss)),
       () => undefined,
     );
     return () => stop.abort();

@@ -6,6 +6,7 @@ import type { ExampleInfo } from "../../api/schema";
 import { Dialog, keepFocus } from "../../parts/dialog";
 import { ExamplesGrid } from "../../parts/examples-grid";
 import { Icon } from "../../parts/icon";
+import { useOneAtATime } from "../../parts/one-at-a-time";
 import { ProblemNote } from "../../parts/problem";
 import { Progress } from "../../parts/progress";
 import { changes, collectionName } from "../../state/collections";
@@ -48,7 +49,7 @@ function Pictures({ label, onEmpty }: { label: string; onEmpty: () => void }) {
 export function LabelName({ label }: { label: string }) {
   const [name, setName] = useState<string | null>(null);
   const [error, setError] = useState<unknown>(null);
-  const change = async (merge = false) => {
+  const change = useOneAtATime(async (merge?: boolean) => {
     const wanted = name?.trim() ?? "";
     if (!wanted || wanted === label) return setName(null);
     try {
@@ -58,7 +59,7 @@ export function LabelName({ label }: { label: string }) {
     } catch (problem) {
       setError(problem);
     }
-  };
+  });
   const button = useRef<HTMLButtonElement>(null);
   const wasOpen = useRef(false);
   useEffect(() => {
@@ -75,7 +76,7 @@ export function LabelName({ label }: { label: string }) {
   }
   const taken = error instanceof Problem && error.status === 409;
   return (
-    <form class="rename" onSubmit={(event) => (event.preventDefault(), void change())}>
+    <form class="rename" onSubmit={(event) => (event.preventDefault(), change())}>
       <input
         value={name} autofocus aria-label={say.teach.newName} ref={(field) => void (field && document.activeElement !== field && error === null && field.select())}
         onInput={(event) => (setName(event.currentTarget.value), setError(null))}
@@ -83,7 +84,7 @@ export function LabelName({ label }: { label: string }) {
       />
       {error !== null && <ProblemNote error={taken ? say.teach.taken(name.trim()) : error} compact />}
       <div class="row">
-        {taken ? <button type="button" class="primary" onClick={() => void change(true)}>{say.teach.merge(name.trim())}</button> : <button type="submit" class="primary">{say.app.save}</button>}
+        {taken ? <button type="button" class="primary" onClick={() => change(true)}>{say.teach.merge(name.trim())}</button> : <button type="submit" class="primary">{say.app.save}</button>}
         <button type="button" onClick={() => (setName(null), setError(null))}>{say.app.cancel}</button>
       </div>
     </form>

@@ -30,6 +30,7 @@ export function Preview() {
 
   useEffect(() => {
     setPrediction(null);
+    setError(null);
     setPicture(null);
     lastTaught.value = null;
   }, [collectionName.value]);

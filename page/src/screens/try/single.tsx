@@ -50,7 +50,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
     setPrediction(null);
     setError(null);
     setRefused(null);
-  }, [file, live]);
+  }, [file, live, collectionName.value]);
   useEffect(() => {
     if (!file || live) return;
     const stop = new AbortController();
@@ -61,7 +61,7 @@ export function Single({ file, ownLabels, threshold, onGiven, onBack }: Props) {
     );
     return () => stop.abort();
     // a threshold alone asks nothing again: what it would reject is known
-  }, [file, live, ownLabels, changes.value, attempt]);
+  }, [file, live, ownLabels, collectionName.value, changes.value, attempt]);
   useEffect(() => {
     if (!live) return;
     const stop = new AbortController();
