@@ -9,6 +9,8 @@ export const count = {
   files: (number: number) => plural(number, "file"),
 };
 
+const firstOf = (names: string[]) => `${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
+
 const span = (seconds: number) =>
   seconds < 90 ? plural(Math.max(1, Math.round(seconds)), "second") : seconds < 5400 ? plural(Math.round(seconds / 60), "minute") : `${(seconds / 3600).toFixed(1)} hours`;
 /** Of a data set: the part that a job looked at, where it was not all of it. */
@@ -92,7 +94,8 @@ export const say = {
     stopCamera: "Stop the camera",
     hold: "Hold to record",
     recording: (taken: number, most: number) => `${taken} of ${most}`,
-    notPictures: (names: string[]) => `Left out, not a picture: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${count.files(names.length - 3)} more` : ""}`,
+    notPictures: (names: string[]) => `Left out, not a picture: ${firstOf(names)}`,
+    unread: (names: string[]) => `Left out, could not be read: ${firstOf(names)}`,
     nothing: "There is no picture in what was dropped.",
   },
   scores: {

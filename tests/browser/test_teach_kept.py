@@ -116,6 +116,22 @@ def test_a_drop_of_many_folders_is_taken_back_at_once(
         assert client.get(f"/v1/collections/{collection}").json()["examples"] == 0
 
 
+def test_a_folder_that_cannot_be_read_is_named(tab: Tab, mugs: Path, collection: str) -> None:
+    page = tab.open("teach", collection)
+    page.evaluate(
+        """() => {
+            const entryOf = DataTransferItem.prototype.webkitGetAsEntry;
+            DataTransferItem.prototype.webkitGetAsEntry = function () {
+                const entry = entryOf.call(this);
+                entry.createReader = () => ({ readEntries: (taken, failed) => failed(new DOMException()) });
+                return entry;
+            };
+        }"""
+    )
+    drop(new_label(page), mugs)
+    expect(page.get_by_text("Left out, could not be read: mug")).to_be_visible()
+
+
 def test_a_photo_of_more_pixels_than_the_service_takes_is_scaled(
     tab: Tab, served: Live, collection: str, tmp_path: Path
 ) -> None:

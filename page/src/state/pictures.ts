@@ -1,5 +1,7 @@
 // Files that a person hands over, as pictures that the service takes: folders walked, large photos scaled down.
 import { Problem } from "../api/problems";
+import { tell } from "../parts/toast";
+import { say } from "../strings";
 
 export interface InputFile {
   file: File;
@@ -16,28 +18,31 @@ const scaled = new WeakMap<File, File>();
 
 export const isPicture = (file: File) => file.type.startsWith("image/") || IS_PICTURE.test(file.name) || (!file.type && !NOT_PICTURES.test(file.name) && file.name.includes("."));
 
-/** What was dropped: files, folders with all inside, or the picture of another page. What cannot be read is left out. */
+/** What was dropped: files, folders with all inside, or the picture of another page. What cannot be read is left out and named. */
 export async function takeDropped(data: DataTransfer): Promise<InputFile[]> {
   const entries = [...data.items].filter((item) => item.kind === "file").map((item) => ({ entry: item.webkitGetAsEntry?.() ?? null, file: item.getAsFile() }));
   const given: InputFile[] = [];
+  const unread: string[] = [];
   for (const { entry, file } of entries) {
-    if (entry?.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
+    if (entry?.isDirectory) await walk(entry as FileSystemDirectoryEntry, given, unread);
     else if (file) given.push({ file, folder: null });
   }
+  if (unread.length) tell(say.ways.unread(unread));
   return given;
 }
 
-async function walk(folder: FileSystemDirectoryEntry, given: InputFile[]): Promise<void> {
+async function walk(folder: FileSystemDirectoryEntry, given: InputFile[], unread: string[]): Promise<void> {
   const reader = folder.createReader();
   for (;;) {
-    const entries = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => resolve([])));
+    const entries = await new Promise<FileSystemEntry[]>((resolve) => reader.readEntries(resolve, () => (unread.push(folder.name), resolve([]))));
     if (!entries.length) return; // browsers hand out a hundred at a time
     for (const entry of entries) {
       if (entry.name.startsWith(".")) continue;
-      if (entry.isDirectory) await walk(entry as FileSystemDirectoryEntry, given);
+      if (entry.isDirectory) await walk(entry as FileSystemDirectoryEntry, given, unread);
       else {
         const file = await new Promise<File | null>((resolve) => (entry as FileSystemFileEntry).file(resolve, () => resolve(null)));
         if (file) given.push({ file, folder: folder.name });
+        else unread.push(entry.name);
       }
     }
   }
