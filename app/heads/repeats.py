@@ -6,11 +6,13 @@ Two such examples are the same picture to a share that goes from 0 to 1 as they 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from app.heads.types import Doubles, Floats, Ints, unit
+
+_Cosines = TypeVar("_Cosines", Floats, Doubles)
 
 NEAR = 0.04
 """1 - relative similarity from which on two examples are two pictures."""
@@ -21,6 +23,11 @@ BETWEEN = 0.15
 be as small as what tells frames apart."""
 MAX_FRAMES = 16
 """So many examples of one picture are looked at; more tell nothing and cost time."""
+MAX_FOLD = 64
+"""So many rows go at most when one is left out with its repeats, the likest: where very many are slightly alike, all of
+them would take gigabytes, and none of the others is much of a repeat."""
+_MERGED = 64
+"""Rows that are merged at a time."""
 
 
 class Repeats:
@@ -48,25 +55,38 @@ class Repeats:
 
     def merge(self, vectors: Floats) -> Floats:
         """float32[n, d]: each row moved to the mean of what is the same picture, of unit length."""
-        moved = self.weights[:, None] * vectors
-        np.add.at(moved, self.rows, (self.shares * self.weights[self.others])[:, None] * vectors[self.others])
         merged, touched = vectors.copy(), np.unique(self.rows)
-        merged[touched] = unit(moved[touched].astype(np.float32))
+        for start in range(
+            0, len(touched), _MERGED
+        ):  # rows of one label or of a few, and so are those like them
+            some = touched[start : start + _MERGED]
+            pairs = slice(*np.searchsorted(self.rows, [some[0], some[-1] + 1]))
+            others = self.others[pairs]
+            first, last = int(others.min()), int(others.max()) + 1
+            parts = np.zeros((len(some), last - first))
+            parts[np.searchsorted(some, self.rows[pairs]), others - first] = (
+                self.shares[pairs] * self.weights[others]
+            )
+            moved = self.weights[some, None] * vectors[some] + parts @ vectors[first:last]
+            merged[some] = unit(moved.astype(np.float32))
         return merged
 
     def folds(self, rows: Ints) -> Folds:
-        """What goes with each of `rows` int64[r], ascending, when it is left out."""
+        """What goes with each of `rows` int64[r], ascending, when it is left out; see `MAX_FOLD`."""
         if not self:
             return Folds(np.zeros(0, np.int64), np.zeros((0, 1), np.int64), np.zeros((0, 1)))
         chosen = np.flatnonzero(np.isin(self.rows, rows))
+        chosen = chosen[np.lexsort((-self.shares[chosen], self.rows[chosen]))]
         left, starts, counts = np.unique(self.rows[chosen], return_index=True, return_counts=True)
+        rank = np.arange(len(chosen)) - np.repeat(starts, counts)
+        line = np.repeat(np.arange(len(left)), counts)
+        chosen, rank, line = (values[rank < MAX_FOLD - 1] for values in (chosen, rank, line))
+        counts = np.minimum(counts, MAX_FOLD - 1)
         width = int(counts.max(initial=0))
         members = np.repeat(left[:, None], width + 1, axis=1)
         shares = np.zeros(members.shape)
         shares[:, 0] = 1.0
-        place = np.arange(len(chosen)) - np.repeat(starts, counts) + 1
-        line = np.repeat(np.arange(len(left)), counts)
-        members[line, place], shares[line, place] = self.others[chosen], self.shares[chosen]
+        members[line, rank + 1], shares[line, rank + 1] = self.others[chosen], self.shares[chosen]
         return Folds(np.searchsorted(rows, left), members, shares)
 
     def within(self, rows: Ints) -> Repeats:
@@ -100,11 +120,12 @@ def no_repeats(size: int) -> Repeats:
     return Repeats(size, nothing, nothing, np.zeros(0))
 
 
-def same_picture(cosines: Floats | Doubles, distance: float) -> Doubles:
+def same_picture(cosines: _Cosines, distance: float) -> _Cosines:
     """The share to which examples of one label are one picture: 0 from `distance` on, 1 from `NEARER` of it on."""
-    beyond = (1.0 - np.asarray(cosines, np.float64)) / distance
-    shares: Doubles = np.clip((1.0 - beyond) / (1.0 - NEARER), 0.0, 1.0)
-    return shares
+    shares = 1.0 - cosines  # of thousands of examples: one table, and no more precise than what it is made of
+    shares /= -distance * (1.0 - NEARER)
+    shares += 1.0 / (1.0 - NEARER)
+    return np.clip(shares, 0.0, 1.0, out=shares)
 
 
 def repeat_distance(vectors: Floats, counts: Ints, unrelated: float) -> float:
@@ -142,7 +163,7 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
             np.fill_diagonal(cosines, -1.0)
             if float(cosines.max()) > 1.0 - distance:
                 same = same_picture(cosines, distance)
-                sums = same.sum(axis=1)
+                sums = same.sum(axis=1, dtype=np.float64)
                 alone[label] = float(np.maximum(2.0 / (1.0 + sums) - 1.0, 0.0).mean())
                 if sums.max() >= MAX_FRAMES:
                     chosen = _thin(same)
@@ -150,7 +171,7 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
                 first, second = np.nonzero(same)
                 rows.append(first + start)
                 others.append(second + start)
-                shares.append(same[first, second])
+                shares.append(same[first, second].astype(np.float64))
         kept.append(chosen)
         start += len(chosen)
     if not rows:
@@ -159,8 +180,8 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
     return found, kept, alone
 
 
-def _thin(same: Doubles) -> Ints:
-    """The rows of float64[n, n], in order, that fewer than `MAX_FRAMES` before them are the same picture as."""
+def _thin(same: Floats) -> Ints:
+    """The rows of float32[n, n], in order, that fewer than `MAX_FRAMES` before them are the same picture as."""
     before = np.zeros(len(same))
     kept = []
     for row in range(len(same)):

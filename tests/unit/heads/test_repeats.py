@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -244,7 +246,7 @@ def test_kernel_regression_without_a_fold_equals_a_fit_without_it() -> None:
 def test_kernel_regression_on_anchors_without_a_fold_equals_a_fit_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proker, "_FOLDS", 5)
+    monkeypatch.setattr(proker, "_CELLS", 5_000)
     rng = np.random.default_rng(0)
     vectors = clusters(3, 8, seed=9)[0].reshape(-1, 32)
     found, same = partly_alike(24, 2)
@@ -273,3 +275,18 @@ def test_scaled_moments_keep_means_and_scatter() -> None:
     np.testing.assert_allclose(half.within()[0], 0.5 * moments.within()[0], atol=1e-9)
     one = moments.scale({0: 1.0, 1: 0.0})
     assert (one.count(0), one.count(1)) == (10.0, 0.0)
+
+
+def test_labels_whose_examples_are_all_slightly_alike_take_no_gigabytes() -> None:
+    rng = np.random.default_rng(0)
+    centres = unit(rng.normal(size=(2, 1, 128)).astype(np.float32))
+    spread = np.sqrt(0.052 / 60) * rng.normal(size=(2, 400, 60))
+    vectors = centres + np.pad(spread, ((0, 0), (0, 0), (0, 68)))
+    tracemalloc.start()
+    try:
+        head = fit(unit(vectors.astype(np.float32)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (head.sizes < 350).all()
+    assert peak < 100_000_000, f"{peak:,} bytes"
