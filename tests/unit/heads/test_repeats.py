@@ -175,6 +175,20 @@ def test_a_large_collection_counts_what_it_does_not_keep_alike(monkeypatch: pyte
     assert (told == np.repeat([0, 1], 40)).mean() > 0.75
 
 
+def test_equal_vectors_count_the_same_in_a_large_collection_as_in_a_small_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors, _ = clusters(2, 12, noise=1.2, seed=8)
+    sizes = []
+    for exact in (100, 10):
+        monkeypatch.setattr(supports_module, "EXACT", exact)
+        supports = support_set(vectors)
+        supports.add(np.zeros(30, np.int64), np.repeat(vectors[0, :1], 30, axis=0))
+        assert (supports.moments is None) == (exact == 100)
+        sizes.append(fit_head(["twins", "pictures"], None, supports, [0, 1], PRIORS).sizes)
+    np.testing.assert_allclose(sizes, 12.0, atol=1e-6)
+
+
 def test_of_very_many_frames_a_few_are_looked_at() -> None:
     vectors, _ = clusters(3, 4, noise=1.0, seed=7)
     gathered = count_once(gather(support_set(filmed(vectors, 100)), [0, 1, 2]), PRIORS.unrelated)
