@@ -105,6 +105,21 @@ def test_nothing_jumps_as_two_examples_come_nearer() -> None:
     assert np.all(np.diff(sizes) <= 1e-9)
 
 
+def test_a_frame_that_takes_nearly_all_of_its_label_along_is_no_suspect_and_moves_nothing() -> None:
+    vectors, _ = clusters(4, 26, dim=64, noise=1.2, seed=3)
+    moves = np.random.default_rng(5).normal(size=(2, 64)) / 8
+    found = []
+    for step in np.linspace(0.2848, 0.2853, 20):
+        supports = SupportSet(64)
+        film = vectors[0, 0] + np.stack([np.zeros(64), *(step * moves)])
+        supports.add(np.zeros(3, np.int64), unit(film.astype(np.float32)))
+        supports.add(np.repeat([1, 2, 3], 6), vectors[1:, :6].reshape(-1, 64))
+        head = fit_head(list("abcd"), None, supports, [0, 1, 2, 3], PRIORS)
+        assert not head.suspects, step
+        found.append(head.predict(vectors[:, 6:].reshape(-1, 64)).scores)
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], np.shape(found)), atol=0.005)
+
+
 def test_taught_in_any_order_and_by_steps_frames_count_the_same() -> None:
     vectors, _ = clusters(3, 24, noise=1.2, seed=5)
     taught = filmed(vectors[:, :4])
