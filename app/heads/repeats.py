@@ -6,13 +6,12 @@ Two such examples are the same picture to a share that goes from 0 to 1 as they 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.heads.types import Doubles, Floats, Ints, unit
-
-_Cosines = TypeVar("_Cosines", Floats, Doubles)
 
 NEAR = 0.04
 """1 - relative similarity from which on two examples are two pictures."""
@@ -56,18 +55,16 @@ class Repeats:
     def merge(self, vectors: Floats) -> Floats:
         """float32[n, d]: each row moved to the mean of what is the same picture, of unit length."""
         merged, touched = vectors.copy(), np.unique(self.rows)
-        for start in range(
-            0, len(touched), _MERGED
-        ):  # rows of one label or of a few, and so are those like them
+        for start in range(0, len(touched), _MERGED):
             some = touched[start : start + _MERGED]
-            pairs = slice(*np.searchsorted(self.rows, [some[0], some[-1] + 1]))
-            others = self.others[pairs]
-            first, last = int(others.min()), int(others.max()) + 1
-            parts = np.zeros((len(some), last - first))
-            parts[np.searchsorted(some, self.rows[pairs]), others - first] = (
-                self.shares[pairs] * self.weights[others]
+            begin, end = np.searchsorted(self.rows, [some[0], some[-1] + 1])
+            pairs = slice(begin, end)
+            others, place = np.unique(self.others[pairs], return_inverse=True)
+            parts = np.zeros((len(some), len(others)))
+            parts[np.searchsorted(some, self.rows[pairs]), place] = self.shares[pairs]
+            moved = (
+                self.weights[some, None] * vectors[some] + (parts * self.weights[others]) @ vectors[others]
             )
-            moved = self.weights[some, None] * vectors[some] + parts @ vectors[first:last]
             merged[some] = unit(moved.astype(np.float32))
         return merged
 
@@ -80,7 +77,8 @@ class Repeats:
         left, starts, counts = np.unique(self.rows[chosen], return_index=True, return_counts=True)
         rank = np.arange(len(chosen)) - np.repeat(starts, counts)
         line = np.repeat(np.arange(len(left)), counts)
-        chosen, rank, line = (values[rank < MAX_FOLD - 1] for values in (chosen, rank, line))
+        kept = rank < MAX_FOLD - 1
+        chosen, rank, line = chosen[kept], rank[kept], line[kept]
         counts = np.minimum(counts, MAX_FOLD - 1)
         width = int(counts.max(initial=0))
         members = np.repeat(left[:, None], width + 1, axis=1)
@@ -120,9 +118,12 @@ def no_repeats(size: int) -> Repeats:
     return Repeats(size, nothing, nothing, np.zeros(0))
 
 
-def same_picture(cosines: _Cosines, distance: float) -> _Cosines:
-    """The share to which examples of one label are one picture: 0 from `distance` on, 1 from `NEARER` of it on."""
-    shares = 1.0 - cosines  # of thousands of examples: one table, and no more precise than what it is made of
+def same_picture(cosines: Floats | Doubles, distance: float) -> NDArray[Any]:
+    """The share to which examples of one label are one picture: 0 from `distance` on, 1 from `NEARER` of it on.
+
+    Of the shape and type of `cosines`: of thousands of examples another table would be as large again.
+    """
+    shares: NDArray[Any] = 1.0 - cosines
     shares /= -distance * (1.0 - NEARER)
     shares += 1.0 / (1.0 - NEARER)
     return np.clip(shares, 0.0, 1.0, out=shares)
