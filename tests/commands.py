@@ -42,7 +42,8 @@ def run_forked(
             while part := mine.recv(64):  # it ends with the process
                 said += part
         except TimeoutError:
-            os.kill(int(said.split()[0]), signal.SIGKILL)
+            if said:
+                os.kill(int(said.split()[0]), signal.SIGKILL)
             raise subprocess.TimeoutExpired(words, timeout) from None
         code = said.split()[1:]
         out.seek(0)

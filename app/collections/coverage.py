@@ -60,12 +60,13 @@ def _why_nothing(head: Head | TrainedClassifier, coverage: float) -> Shortfall:
         return Shortfall("no_examples", f"{rest}: these labels are known by their names alone.")
     if len(head.labels) < 2:
         return Shortfall("one_label", f"{rest}: the collection has a single label.")
+    median = round(float(np.median(head.sizes)), 1)
     repeated = head.counts.sum() - head.sizes.sum() >= 0.5
     counted = ", those that are nearly the same picture counted as one," if repeated else ""
     return Shortfall(
         "too_few_examples",
         f"{rest}: the collection has {head.sizes.sum():.0f} different examples{counted} of {len(head.labels)} "
-        f"labels, a median of {np.median(head.sizes):.2g}. A promise on average takes {ENOUGH_IN_ALL} examples "
+        f"labels, a median of {median:g}. A promise on average takes {ENOUGH_IN_ALL} examples "
         f"and a median of {ENOUGH} a label; one for each label takes {ENOUGH_OF_LABEL} of every label.",
     )
 

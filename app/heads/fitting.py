@@ -234,12 +234,13 @@ def count_examples(
 ) -> Doubles:
     """float64[C]: examples of each label, pictures that are nearly one counted as one.
 
-    Of `counts` int64[C], by default all that `supports` took in, some are not kept: the share of those that are like no
-    other is that among the kept ones.
+    Of `counts` int64[C], by default all that `supports` took in but twins of what is kept, some are not kept: the share
+    of those that are like no other is that among the kept ones.
     """
-    if counts is None and supports.moments is None:
-        return gathered.sizes
-    total = np.array([*map(supports.count, label_ids)]) if counts is None else counts
+    if counts is None:
+        total = np.array([supports.count(label) - supports.count_twins(label) for label in label_ids])
+    else:
+        total = counts
     kept = np.minimum(total / np.maximum(gathered.taught, 1), 1.0)
     found: Doubles = kept * gathered.sizes + gathered.alone * np.maximum(total - gathered.taught, 0)
     return found

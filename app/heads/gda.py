@@ -172,12 +172,14 @@ def _leave_one_out(
     Leaving x of weight w out moves its label's mean by w z / (W - w), where z = x - mu and W is the label's weight. The
     covariance loses a z z', a = c w W / (W - w) with `weight` c, so that by Sherman and Morrison's identity P gains
     (P z)(P z)' a / (1 - a z P z) (Fukunaga and Kessell 1971). The shrinkage stays. What is nearly the same picture as x
-    goes with it, as if it lay where x does.
+    goes with it, as if it lay where x does; it lies a little beside it, so that the mean of next to nothing would be
+    far off: some of such a label always stays.
     """
     crossed, own, means = products
     index, labels = np.arange(len(own)), examples.labels[examples.rows]
     w, total = examples.removed, counts[labels]
-    rest = np.maximum(total - w, 1e-9)
+    floor = np.maximum(_MIN_REST * (1.0 - examples.weights[examples.rows] / w), 1e-9)
+    rest = np.maximum(total - w, floor)
     z_means = crossed - means[labels]
     z_own = own - crossed[index, labels]
     z_z = z_own - z_means[index, labels]

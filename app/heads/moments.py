@@ -70,19 +70,22 @@ class Moments:
         return other
 
     def _update(self, label_ids: Ints, vectors: Floats, weights: Doubles) -> None:
+        if not len(label_ids):
+            return
         wide = np.asarray(vectors, np.float64)
         weighed = weights[:, None] * wide
         self._second += weighed.T @ wide
-        for label in np.unique(label_ids).tolist():
-            rows = label_ids == label
-            count = self.count(label) + float(weights[rows].sum())
+        order = np.argsort(label_ids, kind="stable")
+        labels, starts = np.unique(label_ids[order], return_index=True)
+        sums, sizes = np.add.reduceat(weighed[order], starts), np.add.reduceat(weights[order], starts)
+        for label, change, size in zip(labels.tolist(), sums, sizes.tolist(), strict=True):
+            count = self.count(label) + size
             if count == 0:
                 del self._counts[label], self._sums[label]
                 continue
             self._counts[label] = count
             before = self._sums.get(label)
-            change = weighed[rows].sum(axis=0)
-            self._sums[label] = change if before is None else before + change
+            self._sums[label] = change.copy() if before is None else before + change
 
     def means(self, label_ids: list[int]) -> Doubles:
         """float64[C, d]: each label's mean; a label without vectors raises KeyError."""

@@ -11,8 +11,8 @@ from app.heads.types import Doubles, Floats, Ints
 
 _JITTER = 1e-8
 """Added to the diagonal, for each support, so that rounding leaves the matrix positive definite."""
-_FOLDS = 100
-"""Folds whose anchors' kernels are held at a time."""
+_CELLS = 2_000_000
+"""Numbers of folds that are held at a time."""
 
 
 def kernel(cosines: Doubles, b: float) -> Doubles:
@@ -68,14 +68,25 @@ def leave_one_out(
     missed = [values / diagonal for values in fitted]
     if folds is not None and len(folds.places):
         noise = 1.0 if weights is None else (1.0 / weights)[:, None]
-        members = folds.members
-        hats = -solver[members[:, :, None], members[:, None]]
-        hats *= noise if weights is None else (1.0 / weights)[members][:, :, None]
-        hats[:, np.arange(members.shape[1]), np.arange(members.shape[1])] += 1.0
-        shares = _fold_shares(hats, folds.shares)
+        shares = _exact_shares(solver, weights, folds)
         for left, values in zip(missed, fitted, strict=True):
-            left[folds.places] = _mix(shares, noise * values, members)
+            left[folds.places] = _mix(shares, noise * values, folds.members)
     return LeaveOneOut(missed[1], onehot - missed[0])
+
+
+def _exact_shares(solver: Doubles, weights: Doubles | None, folds: Folds) -> Doubles:
+    """`_fold_shares` of `leave_one_out`, some folds at a time."""
+    found = []
+    size = folds.members.shape[1]
+    step, index = max(1, _CELLS // size**2), np.arange(size)
+    for start in range(0, len(folds.places), step):
+        members, shares = folds.members[start : start + step], folds.shares[start : start + step]
+        hats = -solver[members[:, :, None], members[:, None]]
+        if weights is not None:
+            hats *= (1.0 / weights)[members][:, :, None]
+        hats[:, index, index] += 1.0
+        found.append(_fold_shares(hats, shares))
+    return np.concatenate(found)
 
 
 def _fold_shares(hats: Doubles, shares: Doubles) -> Doubles:
@@ -155,8 +166,10 @@ def fit_on_anchors(
 def _reduced_shares(near: Doubles, operator: Doubles, folds: Folds) -> Doubles:
     """`_fold_shares` of `fit_on_anchors`, some folds at a time."""
     found = []
-    for start in range(0, len(folds.places), _FOLDS):
-        members, shares = folds.members[start : start + _FOLDS], folds.shares[start : start + _FOLDS]
+    size = folds.members.shape[1]
+    step = max(1, _CELLS // (size * max(size, len(near))))
+    for start in range(0, len(folds.places), step):
+        members, shares = folds.members[start : start + step], folds.shares[start : start + step]
         hats = near[:, members].transpose(1, 2, 0) @ operator[:, members].transpose(1, 0, 2)
         found.append(_fold_shares(hats, shares))
     return np.concatenate(found)

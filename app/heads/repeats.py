@@ -6,9 +6,10 @@ Two such examples are the same picture to a share that goes from 0 to 1 as they 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.heads.types import Doubles, Floats, Ints, unit
 
@@ -21,6 +22,11 @@ BETWEEN = 0.15
 be as small as what tells frames apart."""
 MAX_FRAMES = 16
 """So many examples of one picture are looked at; more tell nothing and cost time."""
+MAX_FOLD = 64
+"""So many rows go at most when one is left out with its repeats, the likest: where very many are slightly alike, all of
+them would take gigabytes, and none of the others is much of a repeat."""
+_MERGED = 64
+"""Rows that are merged at a time."""
 
 
 class Repeats:
@@ -48,25 +54,37 @@ class Repeats:
 
     def merge(self, vectors: Floats) -> Floats:
         """float32[n, d]: each row moved to the mean of what is the same picture, of unit length."""
-        moved = self.weights[:, None] * vectors
-        np.add.at(moved, self.rows, (self.shares * self.weights[self.others])[:, None] * vectors[self.others])
         merged, touched = vectors.copy(), np.unique(self.rows)
-        merged[touched] = unit(moved[touched].astype(np.float32))
+        for start in range(0, len(touched), _MERGED):
+            some = touched[start : start + _MERGED]
+            begin, end = np.searchsorted(self.rows, [some[0], some[-1] + 1])
+            pairs = slice(begin, end)
+            others, place = np.unique(self.others[pairs], return_inverse=True)
+            parts = np.zeros((len(some), len(others)))
+            parts[np.searchsorted(some, self.rows[pairs]), place] = self.shares[pairs]
+            moved = (
+                self.weights[some, None] * vectors[some] + (parts * self.weights[others]) @ vectors[others]
+            )
+            merged[some] = unit(moved.astype(np.float32))
         return merged
 
     def folds(self, rows: Ints) -> Folds:
-        """What goes with each of `rows` int64[r], ascending, when it is left out."""
+        """What goes with each of `rows` int64[r], ascending, when it is left out; see `MAX_FOLD`."""
         if not self:
             return Folds(np.zeros(0, np.int64), np.zeros((0, 1), np.int64), np.zeros((0, 1)))
         chosen = np.flatnonzero(np.isin(self.rows, rows))
+        chosen = chosen[np.lexsort((-self.shares[chosen], self.rows[chosen]))]
         left, starts, counts = np.unique(self.rows[chosen], return_index=True, return_counts=True)
+        rank = np.arange(len(chosen)) - np.repeat(starts, counts)
+        line = np.repeat(np.arange(len(left)), counts)
+        kept = rank < MAX_FOLD - 1
+        chosen, rank, line = chosen[kept], rank[kept], line[kept]
+        counts = np.minimum(counts, MAX_FOLD - 1)
         width = int(counts.max(initial=0))
         members = np.repeat(left[:, None], width + 1, axis=1)
         shares = np.zeros(members.shape)
         shares[:, 0] = 1.0
-        place = np.arange(len(chosen)) - np.repeat(starts, counts) + 1
-        line = np.repeat(np.arange(len(left)), counts)
-        members[line, place], shares[line, place] = self.others[chosen], self.shares[chosen]
+        members[line, rank + 1], shares[line, rank + 1] = self.others[chosen], self.shares[chosen]
         return Folds(np.searchsorted(rows, left), members, shares)
 
     def within(self, rows: Ints) -> Repeats:
@@ -100,11 +118,15 @@ def no_repeats(size: int) -> Repeats:
     return Repeats(size, nothing, nothing, np.zeros(0))
 
 
-def same_picture(cosines: Floats | Doubles, distance: float) -> Doubles:
-    """The share to which examples of one label are one picture: 0 from `distance` on, 1 from `NEARER` of it on."""
-    beyond = (1.0 - np.asarray(cosines, np.float64)) / distance
-    shares: Doubles = np.clip((1.0 - beyond) / (1.0 - NEARER), 0.0, 1.0)
-    return shares
+def same_picture(cosines: Floats | Doubles, distance: float) -> NDArray[Any]:
+    """The share to which examples of one label are one picture: 0 from `distance` on, 1 from `NEARER` of it on.
+
+    Of the shape and type of `cosines`: of thousands of examples another table would be as large again.
+    """
+    shares: NDArray[Any] = 1.0 - cosines
+    shares /= -distance * (1.0 - NEARER)
+    shares += 1.0 / (1.0 - NEARER)
+    return np.clip(shares, 0.0, 1.0, out=shares)
 
 
 def repeat_distance(vectors: Floats, counts: Ints, unrelated: float) -> float:
@@ -142,7 +164,7 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
             np.fill_diagonal(cosines, -1.0)
             if float(cosines.max()) > 1.0 - distance:
                 same = same_picture(cosines, distance)
-                sums = same.sum(axis=1)
+                sums = same.sum(axis=1, dtype=np.float64)
                 alone[label] = float(np.maximum(2.0 / (1.0 + sums) - 1.0, 0.0).mean())
                 if sums.max() >= MAX_FRAMES:
                     chosen = _thin(same)
@@ -150,7 +172,7 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
                 first, second = np.nonzero(same)
                 rows.append(first + start)
                 others.append(second + start)
-                shares.append(same[first, second])
+                shares.append(same[first, second].astype(np.float64))
         kept.append(chosen)
         start += len(chosen)
     if not rows:
@@ -159,8 +181,8 @@ def find_repeats(groups: list[Floats], distance: float) -> tuple[Repeats, list[I
     return found, kept, alone
 
 
-def _thin(same: Doubles) -> Ints:
-    """The rows of float64[n, n], in order, that fewer than `MAX_FRAMES` before them are the same picture as."""
+def _thin(same: Floats) -> Ints:
+    """The rows of float32[n, n], in order, that fewer than `MAX_FRAMES` before them are the same picture as."""
     before = np.zeros(len(same))
     kept = []
     for row in range(len(same)):

@@ -17,6 +17,9 @@ from app.jobs.spec import JobSpec, ResolvedJob
 from app.settings import Settings
 from app.training.base_size import count_parameters
 
+_FEW_PROCESSES = 2
+"""Processes that train on any machine; more need a core each, since each holds torch and the model."""
+
 
 class Placement:
     """The queue of one service's trainings."""
@@ -46,13 +49,22 @@ class Placement:
         return job
 
     async def _place_processes(self, job: ResolvedJob) -> ResolvedJob:
-        """To `cpu` where no worker listens for it and this machine, which has no GPU, works on jobs itself."""
+        """To `cpu` where no worker listens for it and this machine, which has no GPU, works on jobs itself and has a
+        core for each of the processes.
+        """
         if not self._settings.jobs.worker or job.spec.params.get("nodes", 1) > 1:
             return job
         gpus = await asyncio.to_thread(device.count_gpus, self._settings.models.device)
         if gpus or await presence.is_served(self._redis, "multi-gpu"):
             return job
-        said = f"There is no GPU here: {job.spec.params['processes']} processes share this machine's cores."
+        processes, cores = job.spec.params["processes"], device.threads()
+        if processes > max(cores, _FEW_PROCESSES):
+            said = (
+                f"There is no GPU here, and {processes} processes are too many for this machine's cores ({cores}): the "
+                "job waits for a worker of the queue 'multi-gpu'."
+            )
+            return replace(job, warnings=(*job.warnings, said))
+        said = f"There is no GPU here: {processes} processes share this machine's cores."
         return replace(job, queue="cpu", warnings=(*job.warnings, said))
 
     def _base_parameters(self, spec: JobSpec, base: str | None) -> int | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.collections.coverage import cover
-from app.heads import SupportSet, fit_head
+from app.heads import SupportSet, fit_head, gathering
 from app.heads.answer_sets import answer_sets
 from app.models.classifiers import ClassifierNote, TrainedClassifier, Weights
 from tests.unit.heads.head_data import clusters, generic_priors, support_set
@@ -66,3 +66,14 @@ def test_a_promise_on_average_needs_fewer_examples_than_one_for_each_label() -> 
     }
     assert "15 different examples of 3 labels" in found[5].warnings[0].sentence
     assert not found[24].warnings
+
+
+def test_where_labels_are_too_many_to_leave_examples_out_their_numbers_are_written_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gathering, "CORE", 2)
+    vectors, _ = clusters(3, 150)
+    head = fit_head(list("abc"), None, support_set(vectors), [0, 1, 2], generic_priors())
+    covered = cover(head, head.predict(vectors[:, 0]).scores, 0.9)
+    assert covered.guarantee == "none"
+    assert "450 different examples of 3 labels, a median of 150." in covered.warnings[0].sentence

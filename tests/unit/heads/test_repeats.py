@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,21 @@ def test_nothing_jumps_as_two_examples_come_nearer() -> None:
     assert np.all(np.diff(sizes) <= 1e-9)
 
 
+def test_a_frame_that_takes_nearly_all_of_its_label_along_is_no_suspect_and_moves_nothing() -> None:
+    vectors, _ = clusters(4, 26, dim=64, noise=1.2, seed=3)
+    moves = np.random.default_rng(5).normal(size=(2, 64)) / 8
+    found = []
+    for step in np.linspace(0.2848, 0.2853, 20):
+        supports = SupportSet(64)
+        film = vectors[0, 0] + np.stack([np.zeros(64), *(step * moves)])
+        supports.add(np.zeros(3, np.int64), unit(film.astype(np.float32)))
+        supports.add(np.repeat([1, 2, 3], 6), vectors[1:, :6].reshape(-1, 64))
+        head = fit_head(list("abcd"), None, supports, [0, 1, 2, 3], PRIORS)
+        assert not head.suspects, step
+        found.append(head.predict(vectors[:, 6:].reshape(-1, 64)).scores)
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], np.shape(found)), atol=0.005)
+
+
 def test_taught_in_any_order_and_by_steps_frames_count_the_same() -> None:
     vectors, _ = clusters(3, 24, noise=1.2, seed=5)
     taught = filmed(vectors[:, :4])
@@ -171,6 +188,20 @@ def test_a_large_collection_counts_what_it_does_not_keep_alike(monkeypatch: pyte
     assert head.sizes[1] == pytest.approx(110.0, abs=1.0)
     told = head.predict(vectors[:, 110:].reshape(-1, 32)).scores.argmax(axis=1)
     assert (told == np.repeat([0, 1], 40)).mean() > 0.75
+
+
+def test_equal_vectors_count_the_same_in_a_large_collection_as_in_a_small_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors, _ = clusters(2, 12, noise=1.2, seed=8)
+    sizes = []
+    for exact in (100, 10):
+        monkeypatch.setattr(supports_module, "EXACT", exact)
+        supports = support_set(vectors)
+        supports.add(np.zeros(30, np.int64), np.repeat(vectors[0, :1], 30, axis=0))
+        assert (supports.moments is None) == (exact == 100)
+        sizes.append(fit_head(["twins", "pictures"], None, supports, [0, 1], PRIORS).sizes)
+    np.testing.assert_allclose(sizes, 12.0, atol=1e-6)
 
 
 def test_of_very_many_frames_a_few_are_looked_at() -> None:
@@ -244,7 +275,7 @@ def test_kernel_regression_without_a_fold_equals_a_fit_without_it() -> None:
 def test_kernel_regression_on_anchors_without_a_fold_equals_a_fit_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(proker, "_FOLDS", 5)
+    monkeypatch.setattr(proker, "_CELLS", 5_000)
     rng = np.random.default_rng(0)
     vectors = clusters(3, 8, seed=9)[0].reshape(-1, 32)
     found, same = partly_alike(24, 2)
@@ -273,3 +304,18 @@ def test_scaled_moments_keep_means_and_scatter() -> None:
     np.testing.assert_allclose(half.within()[0], 0.5 * moments.within()[0], atol=1e-9)
     one = moments.scale({0: 1.0, 1: 0.0})
     assert (one.count(0), one.count(1)) == (10.0, 0.0)
+
+
+def test_labels_whose_examples_are_all_slightly_alike_take_no_gigabytes() -> None:
+    rng = np.random.default_rng(0)
+    centres = unit(rng.normal(size=(2, 1, 128)).astype(np.float32))
+    spread = np.sqrt(0.052 / 60) * rng.normal(size=(2, 400, 60))
+    vectors = centres + np.pad(spread, ((0, 0), (0, 0), (0, 68)))
+    tracemalloc.start()
+    try:
+        head = fit(unit(vectors.astype(np.float32)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (head.sizes < 350).all()
+    assert peak < 100_000_000, f"{peak:,} bytes"

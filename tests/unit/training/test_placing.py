@@ -174,6 +174,20 @@ async def test_several_processes_share_the_cores_of_a_machine_without_gpus(
     )
 
 
+async def test_more_processes_than_cores_do_not_start_on_a_machine_without_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "count_gpus", lambda name: 0)
+    monkeypatch.setattr(device, "threads", lambda: 4)
+    placement = Placement(Settings(data_dir=tmp_path), Listening())  # type: ignore[arg-type]
+    for processes, queue in ((4, "cpu"), (1024, "multi-gpu")):
+        spec = JobSpec(kind="train", method="finetune", params={"processes": processes})
+        placed = await placement.place(ResolvedJob(spec, "multi-gpu"))
+        assert placed.queue == queue
+        assert f"{processes} processes" in placed.warnings[0]
+        assert ("too many" in placed.warnings[0]) == (queue == "multi-gpu")
+
+
 @pytest.mark.parametrize(("gpus", "queues"), [(0, "cpu"), (1, "cpu,gpu"), (4, "cpu,gpu,multi-gpu")])
 def test_a_services_worker_listens_where_its_gpus_can_work(
     gpus: int, queues: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
