@@ -68,9 +68,10 @@ class SupportRows:
 
     @property
     def enough(self) -> float:
-        """How far the collection calibrates itself, from 0 to 1, where pictures that are nearly one count as part of
-        one; `shots` are a half of a number, too, where labels have unlike numbers of examples."""
-        return float(np.clip(self.shots - (ENOUGH - 1), 0.0, 1.0))
+        """How far the collection calibrates itself: 1 from `ENOUGH` examples a label, 0 at half an example less, and
+        between the two where pictures that are nearly one count as part of one.
+        """
+        return float(np.clip(2 * (self.shots - ENOUGH) + 1, 0.0, 1.0))
 
     @cached_property
     def judged(self) -> Doubles:

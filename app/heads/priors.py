@@ -136,16 +136,17 @@ class Priors:
     def at(self, shots: float, alike: float = 0.0, labels: int = 2, exemplars: float = 2.0) -> ShotPrior:
         """What is assumed of a collection, from the row nearest to so many examples a label, by ratio.
 
-        Between two numbers of examples it is what lies between.
+        Numbers are whole or a half, as a median is; where pictures count as part of one, it is what lies between.
         """
-        below = math.floor(shots + _ROUNDING)
+        below = math.floor(2 * shots + _ROUNDING) / 2
+        share = 2 * (shots - below)
         found = self._nearest(below).at(alike, labels, exemplars)
-        if shots - below < _ROUNDING:
+        if share < _ROUNDING:
             return found
-        return found.blend(self._nearest(below + 1).at(alike, labels, exemplars), shots - below)
+        return found.blend(self._nearest(below + 0.5).at(alike, labels, exemplars), share)
 
-    def _nearest(self, shots: int) -> ShotRow:
-        return min(self.shots, key=lambda row: abs(np.log(row.shots / max(shots, 1))))
+    def _nearest(self, shots: float) -> ShotRow:
+        return min(self.shots, key=lambda row: abs(np.log(row.shots / max(shots, 1.0))))
 
     def relative(self, cosines: Doubles) -> Doubles:
         """Cosines so that unrelated images are about 0 and the same image is 1, whatever the encoder."""
