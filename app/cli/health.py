@@ -38,23 +38,18 @@ def _print_health(reply: dict[str, Any]) -> None:
     ]
     _print_next(["near-duplicate", "of", "label", "similarity"], pairs, bool(suspects))
     labels = [
-        [label["label"], _count(label), "" if label["recall"] is None else f"{label['recall']:.3f}"]
+        [label["label"], str(label["examples"]), "" if label["recall"] is None else f"{label['recall']:.3f}"]
         for label in reply["labels"]
     ]
     _print_next(["label", "examples", "held-out recall"], labels, bool(suspects or pairs))
     for overlap in reply["overlapping_labels"]:
         output.say(f"Overlapping labels: {overlap['sentence']}")
     if reply["small_labels"]:
-        small = ", ".join(f"{label['label']} ({_count(label)})" for label in reply["small_labels"])
+        small = ", ".join(f"{label['label']} ({label['examples']})" for label in reply["small_labels"])
         output.say(f"Labels of fewer than three examples: {small}")
     for note in reply["notes"]:
         output.say(note)
     _say_what_to_do(reply)
-
-
-def _count(label: dict[str, Any]) -> str:
-    counted = label["counts_as"]
-    return str(label["examples"]) + ("" if counted == label["examples"] else f", counted as {counted:g}")
 
 
 def _print_next(head: list[str], rows: list[list[str]], is_after_another: bool) -> None:

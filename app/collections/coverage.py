@@ -11,7 +11,7 @@ import numpy as np
 from app.heads import Head
 from app.heads.answer_sets import answer_sets
 from app.heads.conformal import ENOUGH_IN_ALL, ENOUGH_OF_LABEL, Guarantee
-from app.heads.gathering import ENOUGH
+from app.heads.novelty import ENOUGH
 from app.heads.types import Floats, Ints
 from app.models.classifiers import TrainedClassifier
 
@@ -60,14 +60,12 @@ def _why_nothing(head: Head | TrainedClassifier, coverage: float) -> Shortfall:
         return Shortfall("no_examples", f"{rest}: these labels are known by their names alone.")
     if len(head.labels) < 2:
         return Shortfall("one_label", f"{rest}: the collection has a single label.")
-    median = round(float(np.median(head.sizes)), 1)
-    repeated = head.counts.sum() - head.sizes.sum() >= 0.5
-    counted = ", those that are nearly the same picture counted as one," if repeated else ""
+    median = float(np.median(head.counts))
     return Shortfall(
         "too_few_examples",
-        f"{rest}: the collection has {head.sizes.sum():.0f} different examples{counted} of {len(head.labels)} "
-        f"labels, a median of {median:g}. A promise on average takes {ENOUGH_IN_ALL} examples "
-        f"and a median of {ENOUGH} a label; one for each label takes {ENOUGH_OF_LABEL} of every label.",
+        f"{rest}: the collection has {head.counts.sum()} different examples of {len(head.labels)} labels, a "
+        f"median of {median:g}. A promise on average takes {ENOUGH_IN_ALL} examples and a median of {ENOUGH} a label; "
+        f"one for each label takes {ENOUGH_OF_LABEL} of every label.",
     )
 
 

@@ -16,8 +16,9 @@ from app.collections import listing, vectors
 from app.collections.directory import KnownCollection
 from app.heads import Head
 from app.heads.alike import MAX_PAIRS, Overlap, Pairs, near_duplicates, overlaps
-from app.heads.gathering import CORE, ENOUGH
+from app.heads.gathering import CORE
 from app.heads.noise import Suspect
+from app.heads.novelty import ENOUGH
 from app.heads.supports import vector_key
 from app.heads.types import Floats, Ints, unit
 from app.inference.engine.interface import ServedEncoder
@@ -83,8 +84,6 @@ class LabelState:
 
     label: str
     examples: int
-    counts_as: float
-    """Its examples with those that are nearly the same picture counted as about one together."""
     recall: float | None
     """Share of its examples that are predicted right when left out."""
 
@@ -126,20 +125,14 @@ async def examine(
     alike = await asyncio.to_thread(near_duplicates, compared.vectors, compared.labels)
     overlapping = await asyncio.to_thread(overlaps, head, compared.vectors, compared.labels)
     recalls = dict(zip(head.labels, head.recalls.tolist(), strict=True))
-    sizes = dict(zip(head.labels, head.sizes.tolist(), strict=True))
     labels = [
-        LabelState(
-            label,
-            count,
-            round(min(sizes.get(label, count), count), 1),
-            None if np.isnan(recalls.get(label, np.nan)) else recalls[label],
-        )
+        LabelState(label, count, None if np.isnan(recalls.get(label, np.nan)) else recalls[label])
         for label, count in counts.items()
     ]
     labels.sort(key=lambda state: (state.recall is None, state.recall or 0.0, state.examples, state.label))
     small = sorted(
-        (state for state in labels if round(state.counts_as) < ENOUGH),
-        key=lambda state: (state.counts_as, state.examples, state.label),
+        (state for state in labels if state.examples < ENOUGH),
+        key=lambda state: (state.examples, state.label),
     )
     health = HealthReport(
         examples=sum(counts.values()),
@@ -155,7 +148,6 @@ async def examine(
         small_labels=small[:limit],
         small_labels_total=len(small),
     )
-    health.notes.extend(_notes_of_repeats(labels))
     health.notes.extend(_notes(health, head))
     health.notes.extend(_notes_of_comparing(health, compared, alike))
     return health
@@ -254,29 +246,19 @@ def _keys(names: list[str], wire: list[bytes], dim: int) -> list[_Key]:
     return [(name, vector_key(row)) for name, row in zip(names, rows, strict=True)]
 
 
-def _notes_of_repeats(labels: list[LabelState]) -> Iterable[str]:
-    """That pictures which are nearly one do not count as so many."""
-    examples, counted = sum(state.examples for state in labels), sum(state.counts_as for state in labels)
-    if examples - counted >= 0.5:  # less is a pair that is hardly alike
-        yield (
-            "Examples of one label that are nearly the same picture, such as the frames of a film, count as about one "
-            f"together: the {examples:,} examples count as about {counted:,.0f}."
-        )
-
-
 def _notes(health: HealthReport, head: Head) -> Iterable[str]:
     """What the figures leave out."""
-    median = float(np.median(head.sizes))
+    median = float(np.median(head.counts))
     if len(head.labels) < 2:
         yield "With a single label no example can be found wrong: teach a second one."
-    elif median <= ENOUGH - 1:
+    elif median < ENOUGH:
         yield (
-            f"The labels have a median of {median:.2g} different examples; from {ENOUGH} on each is left out in turn, "
-            "to see what the others say of it."
+            f"The labels have a median of {median:g} different examples; from {ENOUGH} on each is left out in turn, to "
+            "see what the others say of it."
         )
     elif np.isnan(head.recalls).any():
         yield (
-            f"{int(np.isnan(head.recalls).sum())} of {len(head.labels)} labels have a single picture: left out, "
+            f"{int(np.isnan(head.recalls).sum())} of {len(head.labels)} labels have a single example: left out, "
             "nothing would be known of its label, so that it is never suspect."
         )
     if 0 < health.examined < health.examples:

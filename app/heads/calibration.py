@@ -108,32 +108,24 @@ def fit_logistic(
 
 
 def best_threshold(
-    known: Doubles,
-    unknown: list[tuple[Doubles, float]],
-    prior: float,
-    *,
-    right: Doubles | None = None,
-    weights: Doubles | None = None,
+    known: Doubles, unknown: list[tuple[Doubles, float]], prior: float, *, right: Doubles | None = None
 ) -> float:
     """The score below which to reject: best balance of accepting `known` and rejecting `unknown`, near `prior`.
 
     `known` float64[n] are best scores of images that show a label, `right` float64[n] how right each is (1 by
-    default, so that accepting wrong labels earns nothing), `weights` float64[n] how many each counts for; `unknown` are
-    best scores of images that show none, a kind of image each with how much it weighs. Searched in log-odds, so that
-    scores near one are told apart too; the curves are smoothed, since their highest point hangs on single images. The
-    prior counts as `_PRIOR_IMAGES` images.
+    default, so that accepting wrong labels earns nothing); `unknown` are best scores of images that show none, a
+    kind of image each with how much it weighs. Searched in log-odds, so that scores near one are told apart too; the
+    curves are smoothed, since their highest point hangs on single images. The prior counts as `_PRIOR_IMAGES` images.
     """
     unknown = [(scores, weight) for scores, weight in unknown if len(scores) and weight > 0.0]
     if len(known) == 0 or not unknown:
         return prior
-    weights = np.ones(len(known)) if weights is None else weights
-    counted = float(weights.sum())
-    worth = weights if right is None else right * weights
-    accepted = _share_above(known, worth) * (len(known) / counted)
+    worth = np.ones(len(known)) if right is None else right
+    accepted = _share_above(known, worth)
     total = sum(weight for _, weight in unknown)
     passed = [weight / total * _share_above(scores, np.ones(len(scores))) for scores, weight in unknown]
     rejected: Doubles = 1.0 - np.sum(passed, axis=0)
-    doubt = _PRIOR_IMAGES / (counted + _PRIOR_IMAGES)
+    doubt = _PRIOR_IMAGES / (len(known) + _PRIOR_IMAGES)
     value = _smooth(accepted, _SPREAD) + (1.0 - _UNLIKE) * _smooth(rejected, _SPREAD)
     value += _UNLIKE * _smooth(rejected, _UNLIKE_SPREAD)
     value = (1.0 - doubt) * value - doubt * _PULL * (_GRID - log_odds(prior)) ** 2

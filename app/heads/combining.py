@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from app.heads import calibration, gda, noise, proker
-from app.heads.gathering import CORE, ENOUGH, SupportRows
+from app.heads.gathering import CORE, SupportRows
 from app.heads.moments import Moments
+from app.heads.novelty import ENOUGH
 from app.heads.priors import ShotPrior
-from app.heads.repeats import Repeats
 from app.heads.supports import SupportSet
 from app.heads.types import Doubles, Floats, Ints, softmax
 from app.heads.zero_shot import TextRows
@@ -52,15 +52,6 @@ class Problem:
         if len(self.gathered.labels) <= CORE:
             return self._texts[rows]
         return self._cosines(self.gathered.vectors[rows])  # all of them may be gigabytes
-
-    @cached_property
-    def others(self) -> Moments:
-        """Of the examples that are not among the vectors here: what share of them is a picture of its own."""
-        gathered, supports = self.gathered, self.supports
-        moments = Moments(supports.dim) if supports.moments is None else supports.moments.copy()
-        if supports.moments is not None:
-            moments.remove(np.asarray(self.label_ids)[gathered.labels], gathered.originals)
-        return moments.scale(dict(zip(self.label_ids, gathered.alone.tolist(), strict=True)))
 
     @cached_property
     def _texts(self) -> Doubles:
@@ -132,13 +123,13 @@ def combine(problem: Problem, names: Sequence[str]) -> CombinedFit:
     weights, right, scales = np.ones(len(gathered.labels)), np.ones(len(rows)), start
     parts = _fit_parts(problem, names, (width, ridge), weights, rows)
     if len(rows):
-        balance, judged = _balance(gathered, rows), gathered.enough * gathered.judged[rows]
+        balance = gathered.balance[rows]
         rounds = ROUNDS if len(gathered.labels) <= QUICK else 2
         for remaining in reversed(range(rounds)):
-            scales, right = _weigh(parts.logits, place, start, spread, balance, judged)
+            scales, right = _weigh(parts.logits, place, start, spread, balance)
             if not remaining or right.min() > noise.SUSPECT:
                 break
-            weights[rows] = 1.0 - gathered.enough * (1.0 - np.maximum(right, noise.MIN_WEIGHT))
+            weights[rows] = np.maximum(right, noise.MIN_WEIGHT)
             parts = _fit_parts(problem, names, (width, ridge), weights, rows)
     text_scale, *middle, rarity_scale = scales.tolist()
     kernel = None
@@ -151,22 +142,14 @@ def combine(problem: Problem, names: Sequence[str]) -> CombinedFit:
         rarity_scale,
         rows,
         np.tensordot(scales, parts.logits, axes=1),
-        _balance(gathered, rows) * right,
+        gathered.balance[rows] * right,
         right,
     )
 
 
-def _balance(gathered: SupportRows, rows: Ints) -> Doubles:
-    """float64[r]: how much each of some rows counts when it is left out, every label the same."""
-    found: Doubles = (
-        gathered.balance[rows] * (gathered.judged[rows] / gathered.weights[rows]) * gathered.enough
-    )
-    return found
-
-
 def _useful(gathered: SupportRows, names: Sequence[str]) -> Sequence[str]:
     """Without Gaussians where no label has a scatter; without the kernel where very many labels have few anchors."""
-    if len(names) > 1 and _divide(gathered, names)["gda"] < 1e-6:
+    if len(names) > 1 and gathered.counts.max() < 2:
         return ("proker",)
     each = np.bincount(gathered.labels[gathered.anchors]).max()
     if len(names) > 1 and len(gathered.anchors) < len(gathered.labels) and each < ENOUGH:
@@ -175,43 +158,35 @@ def _useful(gathered: SupportRows, names: Sequence[str]) -> Sequence[str]:
 
 
 def _rows_to_leave_out(gathered: SupportRows) -> Ints:
-    """Rows of the core whose label has another picture there; none where there are too few to learn from that."""
+    """Rows of the core whose label has another there; none where there are too few to learn from that."""
     labels = gathered.labels[gathered.core]
-    if not gathered.enough or len(gathered.seen) < 2:
+    if gathered.shots < ENOUGH or len(gathered.seen) < 2:
         return np.zeros(0, np.int64)
-    return gathered.core[(np.bincount(labels)[labels] > 1) & (gathered.judged[gathered.core] > 0.0)]
-
-
-def _divide(gathered: SupportRows, names: Sequence[str]) -> dict[str, float]:
-    """What each part is worth of its own scale before looking: the Gaussian less where there is hardly any scatter."""
-    if len(names) == 1:
-        return {names[0]: 1.0}
-    gaussian = 0.5 * float(np.clip(gathered.sizes.max() - 1.0, 0.0, 1.0))
-    return {"proker": 1.0 - gaussian, "gda": gaussian}
+    return gathered.core[np.bincount(labels)[labels] > 1]
 
 
 def _assume_scales(problem: Problem, names: Sequence[str]) -> tuple[Doubles, Doubles]:
     """float64[K] each: the scales before looking at held-out logits, the parts sharing, and how far they may go."""
-    prior, shares = problem.prior, _divide(problem.gathered, names)
+    prior, share = problem.prior, 1.0 / len(names)
     own = {"proker": problem.image_scale, "gda": max(prior.gda_scale, 1e-3)}
-    start = [prior.text_scale, *(shares[name] * own[name] for name in names), RARITY]
+    start = [prior.text_scale, *(share * own[name] for name in names), RARITY]
     spread = [max(0.5 * problem.free, 1e-3), *(0.5 * own[name] for name in names), RARITY]
     return np.array(start), np.array(spread)
 
 
 def _weigh(
-    parts: Doubles, labels: Ints, start: Doubles, spread: Doubles, balance: Doubles, judged: Doubles
+    parts: Doubles, labels: Ints, start: Doubles, spread: Doubles, balance: Doubles
 ) -> tuple[Doubles, Doubles]:
     """Scales float64[K] of the parts, and the chance float64[r] that each row's label is right.
 
     Expectation maximisation (Dempster et al. 1977) with a share of wrong labels as the third unknown; labels weigh
-    the same by `balance` float64[r], and a row is `judged` float64[r] of an example.
+    the same by `balance` float64[r].
     """
     scales, _ = calibration.fit_scales(parts, labels, start, spread, balance)
     rate = noise.FIRST_RATE
     for _ in range(ROUNDS):
         right = noise.rightness(softmax(np.tensordot(scales, parts, axes=1)), labels, rate)
-        rate = noise.update_rate(right, judged)
+        rate = noise.update_rate(right)
         if right.min() > noise.SUSPECT:
             break
         scales, _ = calibration.fit_scales(parts, labels, start, spread, balance * right)
@@ -235,29 +210,22 @@ def _fit_parts(
         if everything:
             solver = proker.inverse(gram, *parameters, costs)
             operator = solver / parameters[1]
-            folds = gathered.repeats.folds(np.arange(len(gathered.labels)))
-            left = proker.leave_one_out(solver, onehot, texts, costs, folds)
+            left = proker.leave_one_out(solver, onehot, texts)
             left = proker.LeaveOneOut(left.text[rows], left.image[rows])
         else:
             operator, left = proker.fit_on_anchors(
-                gathered.vectors,
-                gathered.anchors,
-                parameters,
-                costs,
-                (onehot, texts),
-                rows,
-                gathered.repeats.folds(rows),
+                gathered.vectors, gathered.anchors, parameters, costs, (onehot, texts), rows
             )
         found = [left.text[:, seen], left.image[:, seen]]
     if "gda" in names:
         fit = _fit_gda(problem, gram, weights, rows)
         found.append(fit.left_out)
-    spread = np.broadcast_to(rarity(gathered.sizes[seen]), found[0].shape)
+    spread = np.broadcast_to(rarity(gathered.counts[seen]), found[0].shape)
     return _Parts(operator, fit, np.stack([*found, spread]))
 
 
-def rarity(counts: Doubles) -> Doubles:
-    """float64[p]: minus the logarithm of each label's number of examples, less the mean."""
+def rarity(counts: Ints) -> Doubles:
+    """float64[p]: minus the logarithm of each label's number of vectors, less the mean."""
     logarithms = np.log(counts)
     values: Doubles = logarithms.mean() - logarithms
     return values
@@ -267,18 +235,16 @@ def _fit_gda(problem: Problem, gram: Doubles, weights: Doubles, rows: Ints) -> g
     """Gaussians of all examples, the kept ones by their weights."""
     gathered, supports = problem.gathered, problem.supports
     place = np.searchsorted(gathered.seen, gathered.labels)
-    weights = gathered.weights * weights
-    gone = gathered.repeats.take_out(weights)
-    examples = gda.Examples(gathered.vectors, place, weights, rows, gathered.weights, gone)
+    examples = gda.Examples(gathered.vectors, place, weights, rows)
     if supports.moments is None and 0 < len(gram) < supports.dim:
         return gda.fit_few(examples, gram, variance=problem.variance)
     ids = np.asarray(problem.label_ids)[gathered.labels]
     moments = supports.moments
-    if moments is None or gathered.repeats:
-        moments = problem.others.copy()
-        moments.add(ids, gathered.vectors, weights)
-    elif (weights < 1.0).any():
-        less = np.flatnonzero(weights < 1.0)
+    if moments is None:
+        moments = Moments(supports.dim)
+        moments.add(ids, gathered.vectors)
+    less = np.flatnonzero(weights < 1.0)
+    if len(less):
         moments = moments.copy()
         moments.discount(ids[less], gathered.vectors[less], 1.0 - weights[less])
     return gda.fit(
@@ -293,21 +259,18 @@ def _kernel_parameters(problem: Problem) -> tuple[float, float]:
     rows = gathered.first(max(ENOUGH, CHOSEN_ON // len(seen)))
     vectors = gathered.vectors[rows].astype(np.float64)
     gram = vectors @ vectors.T
-    repeats = gathered.repeats.within(rows)
-    chosen = (prior.width / _typical_distance(gram, repeats), prior.ridge)
+    chosen = (prior.width / _typical_distance(gram), prior.ridge)
     siblings = np.isin(rows, _rows_to_leave_out(gathered))
     if not siblings.any():
         return chosen
     place = np.searchsorted(seen, gathered.labels[rows])[siblings]
     onehot, texts = gathered.onehot()[np.ix_(rows, seen)], problem.texts_of(rows)[:, seen]
-    costs, balance = gathered.balance[rows], _balance(gathered, rows)
-    folds = repeats.folds(np.arange(len(rows)))
+    balance = gathered.balance[rows]
     start = np.array([prior.text_scale, problem.image_scale])
     spread = np.array([max(0.5 * problem.free, 1e-3), 0.5 * problem.image_scale])
 
     def loss(width: float, ridge: float) -> float:
-        solver = proker.inverse(gram, width, ridge, costs)
-        left = proker.leave_one_out(solver, onehot, texts, costs, folds)
+        left = proker.leave_one_out(proker.inverse(gram, width, ridge, balance), onehot, texts)
         parts = np.stack([left.text[siblings], left.image[siblings]])
         return calibration.fit_scales(parts, place, start, spread, balance[siblings])[1]
 
@@ -321,18 +284,9 @@ def _kernel_parameters(problem: Problem) -> tuple[float, float]:
     return chosen
 
 
-def _typical_distance(gram: Doubles, repeats: Repeats) -> float:
+def _typical_distance(gram: Doubles) -> float:
     """Median of 1 - cosine over pairs of supports, at most 500 of them; 1 where there is no pair."""
     step = -(-len(gram) // 500)
     few = gram[::step, ::step]
     apart = 1.0 - few[~np.eye(len(few), dtype=bool)]
-    if not len(apart):
-        return 1.0
-    if not repeats:
-        return max(float(np.median(apart)), 1e-3)
-    worth = np.outer(repeats.weights, repeats.weights)
-    worth[repeats.rows, repeats.others] *= 1.0 - repeats.shares
-    pairs = worth[::step, ::step][~np.eye(len(few), dtype=bool)]
-    order = np.argsort(apart)
-    below = np.cumsum(pairs[order])
-    return max(float(apart[order[np.searchsorted(below, 0.5 * below[-1])]]), 1e-3) if below[-1] > 0.0 else 1.0
+    return max(float(np.median(apart)), 1e-3) if len(apart) else 1.0

@@ -19,8 +19,6 @@ ENOUGH_OF_LABEL = 20
 ENOUGH_IN_ALL = 20
 """Left-out examples of several labels from which on they share a quantile."""
 
-_ROUNDING = 1e-6
-
 Guarantee = Literal["label", "average", "none"]
 """What holds with the wanted probability: `label`, for images of each label by itself; `average`, over images that come
 as often from each label as the examples do; `none`, nothing: there are too few examples to say."""
@@ -46,23 +44,16 @@ class Conformal:
 
     conformity: tuple[Doubles, ...]
     """A label: ascending float64[n], logarithms of the odds of the right label for its left-out examples."""
-    weights: tuple[Doubles, ...]
-    """A label: float64[n], how much of an example each of them is."""
-
-    @property
-    def sizes(self) -> Doubles:
-        """float64[C]: left-out examples of each label, pictures that are nearly one counted as one."""
-        return np.array([weights.sum() for weights in self.weights])
 
     @property
     def guarantee(self) -> Guarantee:
         """What the sets hold to, at whatever coverage."""
-        sizes = self.sizes
-        if len(sizes) < 2 or not sizes.min() > 0.0:
+        counts = [len(values) for values in self.conformity]
+        if len(counts) < 2 or not min(counts):
             return "none"
-        if sizes.min() >= ENOUGH_OF_LABEL - _ROUNDING:
+        if min(counts) >= ENOUGH_OF_LABEL:
             return "label"
-        return "average" if sizes.sum() >= ENOUGH_IN_ALL - _ROUNDING else "none"
+        return "average" if sum(counts) >= ENOUGH_IN_ALL else "none"
 
     def least(self, coverage: float) -> Doubles:
         """float64[C]: the least log-odds at which each label belongs to a set, -inf where it always does.
@@ -72,28 +63,21 @@ class Conformal:
         """
         if not 0.0 < coverage < 1.0:
             raise ValueError(f"coverage must lie between 0 and 1, not be {coverage}")
-        many = self.sizes >= ENOUGH_OF_LABEL - _ROUNDING
-        shared = np.flatnonzero(~many)
-        if len(shared) and self.sizes[shared].sum() < ENOUGH_IN_ALL - _ROUNDING:
-            shared = np.arange(len(many))
-        values = np.concatenate([np.zeros(0), *[self.conformity[label] for label in shared]])
-        weights = np.concatenate([np.zeros(0), *[self.weights[label] for label in shared]])
-        order = np.argsort(values, kind="stable")
-        of_few = _quantile(values[order], weights[order], coverage)
+        few = [values for values in self.conformity if len(values) < ENOUGH_OF_LABEL]
+        shared = np.concatenate([*few, np.zeros(0)])
+        if few and len(shared) < ENOUGH_IN_ALL:
+            shared = np.concatenate(self.conformity)
+        of_few = _quantile(np.sort(shared), coverage)
         return np.array(
             [
-                _quantile(self.conformity[label], self.weights[label], coverage) if is_many else of_few
-                for label, is_many in enumerate(many)
+                _quantile(values, coverage) if len(values) >= ENOUGH_OF_LABEL else of_few
+                for values in self.conformity
             ]
         )
 
     def rearrange(self, order: Ints) -> Conformal:
         """Label `order[i]` becomes label i."""
-        return replace(
-            self,
-            conformity=tuple(self.conformity[i] for i in order),
-            weights=tuple(self.weights[i] for i in order),
-        )
+        return replace(self, conformity=tuple(self.conformity[i] for i in order))
 
     def answer_sets(self, scores: Floats, coverage: float, *, allow_empty: bool = False) -> list[AnswerSet]:
         """A set for each row of `scores` float32[m, C] of the labels, as a head gives them.
@@ -112,24 +96,19 @@ class Conformal:
         return sets
 
 
-def fit_conformal(logits: Doubles, labels: Ints, counts: Ints, weights: Doubles | None = None) -> Conformal:
+def fit_conformal(logits: Doubles, labels: Ints, counts: Ints) -> Conformal:
     """From held-out logits float64[r, p] over the labels that have examples, and the right label int64[r] of each row.
 
-    `counts` int64[C] are the examples of all labels, `weights` float64[r] how much of one each row is. An example
-    that is the only one of its label cannot be left out (nothing would be known of the label), so that it counts as one
-    whose right label scores nothing.
+    `counts` int64[C] are the examples of all labels. An example that is the only one of its label cannot be left out
+    (nothing would be known of the label), so that it counts as one whose right label scores nothing.
     """
     position = np.searchsorted(np.flatnonzero(counts), labels)
     odds = log_odds(softmax(logits))[np.arange(len(labels)), position]
-    weights = np.ones(len(labels)) if weights is None else weights
-    order = np.argsort(odds, kind="stable")
-    rows = [order[labels[order] == label] for label in range(len(counts))]
-    conformity, worth = [odds[chosen] for chosen in rows], [weights[chosen] for chosen in rows]
+    conformity = [np.sort(odds[labels == label]) for label in range(len(counts))]
     if len(labels):
-        for label in np.flatnonzero(counts).tolist():
-            if not len(rows[label]):
-                conformity[label], worth[label] = np.array([-np.inf]), np.ones(1)
-    return Conformal(tuple(conformity), tuple(worth))
+        for label in np.flatnonzero(counts == 1).tolist():
+            conformity[label] = np.array([-np.inf])
+    return Conformal(tuple(conformity))
 
 
 def log_odds(scores: Doubles) -> Doubles:
@@ -141,19 +120,18 @@ def log_odds(scores: Doubles) -> Doubles:
     return odds
 
 
-def _quantile(ascending: Doubles, weights: Doubles, coverage: float) -> float:
+def _quantile(ascending: Doubles, coverage: float) -> float:
     """The value that a new one of the same kind reaches with probability `coverage`.
 
     A new value lies below the k-th of n with probability k / (n + 1); between two of them it is interpolated, so that
-    few examples do not make the sets larger than they need be. `weights` float64[n] are how much of one each is.
+    few examples do not make the sets larger than they need be.
     """
-    sums = np.cumsum(weights)
-    place = (float(weights.sum()) + 1.0) * (1.0 - coverage)
-    below = int(np.searchsorted(sums, place + 1e-9, side="right"))
+    place = (len(ascending) + 1) * (1.0 - coverage)
+    below = min(int(place + 1e-9), len(ascending))
     if below < 1:
         return -np.inf
     low = ascending[below - 1]
-    if below == len(ascending) or not np.isfinite(low):
+    high = ascending[min(below, len(ascending) - 1)]
+    if not np.isfinite(low):
         return float(low)
-    share = (place - sums[below - 1]) / (sums[below] - sums[below - 1])
-    return float(low + share * (ascending[below] - low))
+    return float(low + (place - below) * (high - low))

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.heads.combining import CombinedFit, Kernel, Problem, combine, rarity
 from app.heads.conformal import fit_conformal
-from app.heads.gathering import CORE, SupportRows, count_once, gather
+from app.heads.gathering import CORE, SupportRows, gather
 from app.heads.head import Head, Scorer
 from app.heads.noise import SUSPECT, Suspect
 from app.heads.novelty import fit_evidence, fit_threshold, for_collection, likeness, text_evidence
@@ -66,6 +66,9 @@ def fit_head(
         if texts is None:
             raise ValueError("neither texts nor examples to tell labels by")
         return zero_shot_head(labels, texts, priors)
+    shares = None
+    if label_shares == "examples":
+        shares = log_shares(np.array([*map(supports.count, label_ids)]) if counts is None else counts)
     order = sorted(range(len(labels)), key=lambda i: _identity(labels[i], texts, i, supports, label_ids[i]))
     ordered = _fit_ordered(
         [labels[i] for i in order],
@@ -74,8 +77,7 @@ def fit_head(
         [label_ids[i] for i in order],
         priors,
         PARTS if kind is None else (kind,),
-        label_shares,
-        None if counts is None else counts[order],
+        None if shares is None else shares[order],
     )
     return ordered.rearrange(np.argsort(order))
 
@@ -95,21 +97,18 @@ def _fit_ordered(
     label_ids: list[int],
     priors: Priors,
     parts: tuple[str, ...],
-    label_shares: LabelShares,
-    counts: Ints | None,
+    shares: Doubles | None,
 ) -> Head:
     gathered = gather(supports, label_ids)
     priors = for_collection(priors, gathered)
-    gathered = count_once(gathered, priors.unrelated)
     rows = None if texts is None else TextRows(unit(texts), priors.background)
     alike = likeness(gathered, priors)
-    prior = priors.at(gathered.shots, alike, len(gathered.seen), gathered.exemplar_count)
+    prior = priors.at(gathered.shots, alike, len(gathered.seen), len(gathered.exemplars))
     free, believed = prior.text_scale, 0.0
     if rows is not None:
         some = gathered.core[:: -(-len(gathered.core) // CORE)]
         position = np.searchsorted(gathered.seen, gathered.labels[some])
-        cosines = rows.cosines(gathered.vectors[some])[:, gathered.seen]
-        believed = trust(cosines, position, priors.temperature, gathered.weights[some])
+        believed = trust(rows.cosines(gathered.vectors[some])[:, gathered.seen], position, priors.temperature)
     prior = replace(prior, text_scale=prior.text_scale * believed)
     problem = Problem(gathered, supports, label_ids, rows, prior, prior.image_scale, free, priors.variance)
     combined = combine(problem, parts)
@@ -120,11 +119,13 @@ def _fit_ordered(
         of_texts = rows.linear(text_scales)
         weights, bias = weights + of_texts[0], bias + of_texts[1]
     held_out = combined.logits
-    if label_shares == "examples":
-        shares = log_shares(count_examples(gathered, supports, label_ids, counts))
+    if shares is not None:
         bias, held_out = bias + shares, held_out + shares[gathered.seen]
     kernel = combined.kernel
-    anchors, columns = _anchors(gathered, kernel is not None)
+    anchors = gathered.anchors if kernel is not None else gathered.anchors[:0]
+    anchors = np.concatenate([anchors, np.setdiff1d(gathered.exemplars, anchors)])
+    columns = np.empty(len(gathered.labels), np.int64)
+    columns[anchors] = np.arange(len(anchors))
     told = gathered.seen[held_out.argmax(axis=1)] if len(combined.rows) else combined.rows
     left_out, recalls = _recalls(told, gathered.labels[combined.rows], gathered)
     head = Head(
@@ -133,29 +134,18 @@ def _fit_ordered(
             name for name, part in zip(PARTS, (kernel, combined.gda), strict=True) if part is not None
         ),
         threshold=prior.threshold(),
-        anchors=anchors,
-        nearest=gathered.nearest(columns),
+        anchors=gathered.vectors[anchors],
+        nearest=gathered.nearest(columns[gathered.exemplars]),
         texts=rows,
         scorer=Scorer.of(weights, bias, *_kernel_part(kernel, text_scales, problem)),
         evidence=fit_evidence(gathered, priors, prior),
         suspects=_suspects(combined, gathered),
-        counts=gathered.taught,
-        sizes=count_examples(gathered, supports, label_ids),
+        counts=gathered.counts,
         left_out=left_out,
         recalls=recalls,
         confusions=_confusions(told, gathered.labels[combined.rows]),
     )
     return _calibrate(head, gathered, priors, prior, combined, held_out)
-
-
-def _anchors(gathered: SupportRows, has_kernel: bool) -> tuple[Floats, Ints]:
-    """float32[k, d]: vectors to take cosines with, the kernel's first; int64[e]: which of them are the exemplars."""
-    anchors = gathered.anchors if has_kernel else gathered.anchors[:0]
-    moved = np.isin(gathered.exemplars, gathered.repeats.rows) & np.isin(gathered.exemplars, anchors)
-    more = gathered.exemplars[moved | ~np.isin(gathered.exemplars, anchors)]
-    columns = np.searchsorted(anchors, gathered.exemplars)
-    columns[np.isin(gathered.exemplars, more)] = len(anchors) + np.arange(len(more))
-    return np.concatenate([gathered.vectors[anchors], gathered.originals[more]]), columns
 
 
 def _calibrate(
@@ -175,9 +165,7 @@ def _calibrate(
     return replace(
         head,
         threshold=fit_threshold(head, gathered, priors, prior, rows[trusted], held_out[trusted]),
-        conformal=fit_conformal(
-            held_out, gathered.labels[rows], gathered.counts, gathered.enough * gathered.judged[rows]
-        ),
+        conformal=fit_conformal(held_out, gathered.labels[rows], gathered.counts),
     )
 
 
@@ -195,7 +183,7 @@ def _linear(combined: CombinedFit, gathered: SupportRows, dim: int) -> tuple[Dou
         weights[:] = combined.gda.weights.mean(axis=1, keepdims=True)
         bias[:] = combined.gda.bias.mean()
         weights[:, gathered.seen], bias[gathered.seen] = combined.gda
-    bias[gathered.seen] += combined.rarity_scale * rarity(gathered.sizes[gathered.seen])
+    bias[gathered.seen] += combined.rarity_scale * rarity(gathered.counts[gathered.seen])
     return weights, bias
 
 
@@ -206,7 +194,7 @@ def _suspects(combined: CombinedFit, gathered: SupportRows) -> tuple[Suspect, ..
             break
         row = combined.rows[at]
         told = int(gathered.seen[combined.logits[at].argmax()])
-        key = vector_key(gathered.originals[row])
+        key = vector_key(gathered.vectors[row])
         found.append(Suspect(key, int(gathered.labels[row]), told, float(combined.right[at])))
     return tuple(found)
 
@@ -229,25 +217,8 @@ def _confusions(told: Ints, labels: Ints) -> Ints:
     return np.concatenate([pairs, counts[:, None]], axis=1)
 
 
-def count_examples(
-    gathered: SupportRows, supports: SupportSet, label_ids: list[int], counts: Ints | None = None
-) -> Doubles:
-    """float64[C]: examples of each label, pictures that are nearly one counted as one.
-
-    Of `counts` int64[C], by default all that `supports` took in but twins of what is kept, some are not kept: the share
-    of those that are like no other is that among the kept ones.
-    """
-    if counts is None:
-        total = np.array([supports.count(label) - supports.count_twins(label) for label in label_ids])
-    else:
-        total = counts
-    kept = np.minimum(total / np.maximum(gathered.taught, 1), 1.0)
-    found: Doubles = kept * gathered.sizes + gathered.alone * np.maximum(total - gathered.taught, 0)
-    return found
-
-
-def log_shares(counts: Ints | Doubles) -> Doubles:
-    """float64[C]: logarithms of the labels' shares among so many examples [C], one added to each (Laplace's rule)."""
+def log_shares(counts: Ints) -> Doubles:
+    """float64[C]: logarithms of the labels' shares among int64[C] examples, one added to each (Laplace's rule)."""
     more = counts.astype(np.float64) + 1.0
     shares: Doubles = np.log(more / more.sum())
     return shares

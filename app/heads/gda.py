@@ -13,8 +13,6 @@ _SOLE = 0.99
 """Largest share of a direction's scatter that leaving one vector out takes away, so that something is left."""
 _MIN_REST = 0.5
 """Fewest other vectors of a label, by weight, to tell a left-out one by."""
-_NO_FREEDOM = 1e-6
-"""Degrees of freedom that are but rounding: no label has two pictures."""
 _MIN_FREEDOM = 2.0
 """Degrees of freedom below which a scatter says how long differences are, but not which way they point."""
 _MIN_SPREAD = 0.4
@@ -59,16 +57,6 @@ class Examples(NamedTuple):
     """float64[n], from 0 to 1: how much of an example each vector is."""
     rows: Ints
     """int64[r]: which of them to leave out in turn."""
-    shares: Doubles | None = None
-    """float64[n]: less than 1 where several are nearly one picture, whatever `weights` say besides; None: 1."""
-    gone: Doubles | None = None
-    """float64[n]: the weight that goes when each is left out with those that are nearly the same picture; None: its
-    own."""
-
-    @property
-    def removed(self) -> Doubles:
-        """float64[r]: the weight that goes with each of `rows`."""
-        return (self.weights if self.gone is None else self.gone)[self.rows]
 
 
 class _Products(NamedTuple):
@@ -106,15 +94,15 @@ def fit(examples: Examples, moments: Moments, label_ids: list[int], *, variance:
     scatter, freedom = moments.within()
     dim = moments.dim
     counts: Doubles = np.array([moments.count(label) for label in label_ids], np.float64)
-    if freedom < _NO_FREEDOM:
+    if freedom < 1:
         return _without_scatter(centres, examples, variance)
     covariance = scatter / freedom
     trace, squared = float(np.trace(covariance)), float(np.sum(covariance * covariance))
     z = examples.vectors - centres[examples.labels]
-    fourth = _mean_fourth(np.sum(z * z, axis=1), counts[examples.labels], examples.shares)
+    fourth = _mean_fourth(np.sum(z * z, axis=1), counts[examples.labels])
     share = shrinkage(trace, squared, dim, freedom, fourth)
     covariance *= 1.0 - share
-    level = _level(trace / dim, freedom, len(counts), variance)
+    level = _level(trace / dim, freedom / len(counts), variance)
     covariance[np.diag_indices_from(covariance)] += _ridge(share, level, variance)
     factor = _factor(covariance)
     of_centres = _forward(factor, centres.T)
@@ -138,15 +126,15 @@ def fit_few(examples: Examples, gram: Doubles, *, variance: float) -> Fit:
     shares[labels, np.arange(len(labels))] = weights / counts[labels]
     centres = shares @ examples.vectors
     freedom, dim = float(counts.sum()) - len(counts), examples.vectors.shape[1]
-    if freedom < _NO_FREEDOM:
+    if freedom < 1:
         return _without_scatter(centres, examples, variance)
     roots = np.sqrt(weights)[:, None]
     centred = roots * (gram - (shares @ gram)[labels])
     inner = roots.T * (centred - (centred @ shares.T)[:, labels])
     lengths = np.diagonal(inner) / np.maximum(weights, 1e-12)
     trace, squared = float(np.trace(inner)) / freedom, float(np.sum(inner * inner)) / freedom**2
-    share = shrinkage(trace, squared, dim, freedom, _mean_fourth(lengths, counts[labels], examples.shares))
-    level = _level(trace / dim, freedom, len(counts), variance)
+    share = shrinkage(trace, squared, dim, freedom, _mean_fourth(lengths, counts[labels]))
+    level = _level(trace / dim, freedom / len(counts), variance)
     ridge, weight = _ridge(share, level, variance), (1.0 - share) / freedom
     rows = examples.rows
     crossed, own = gram[rows] @ shares.T, np.diagonal(gram)[rows]
@@ -169,17 +157,14 @@ def _leave_one_out(
 ) -> tuple[Doubles, float]:
     """Discriminants float64[r, p] from one fit, and the mean of z P z with z left out.
 
-    Leaving x of weight w out moves its label's mean by w z / (W - w), where z = x - mu and W is the label's weight. The
-    covariance loses a z z', a = c w W / (W - w) with `weight` c, so that by Sherman and Morrison's identity P gains
-    (P z)(P z)' a / (1 - a z P z) (Fukunaga and Kessell 1971). The shrinkage stays. What is nearly the same picture as x
-    goes with it, as if it lay where x does; it lies a little beside it, so that the mean of next to nothing would be
-    far off: some of such a label always stays.
+    Leaving x of weight w out moves its label's mean by w z / (W - w), where z = x - mu and W is the label's weight.
+    The covariance loses a z z', a = c w W / (W - w) with `weight` c, so that by Sherman and Morrison's identity P
+    gains (P z)(P z)' a / (1 - a z P z) (Fukunaga and Kessell 1971). The shrinkage stays.
     """
     crossed, own, means = products
     index, labels = np.arange(len(own)), examples.labels[examples.rows]
-    w, total = examples.removed, counts[labels]
-    floor = np.maximum(_MIN_REST * (1.0 - examples.weights[examples.rows] / w), 1e-9)
-    rest = np.maximum(total - w, floor)
+    w, total = examples.weights[examples.rows], counts[labels]
+    rest = np.maximum(total - w, 1e-9)
     z_means = crossed - means[labels]
     z_own = own - crossed[index, labels]
     z_z = z_own - z_means[index, labels]
@@ -195,10 +180,7 @@ def _leave_one_out(
     left_out -= 0.5 * (squares + gain[:, None] * across**2)
     judged = rest > _MIN_REST
     distances = (total / rest * z_z / (1.0 - np.minimum(lost * z_z, _SOLE)))[judged]
-    if not len(distances):
-        return left_out, 0.0
-    shares = None if examples.shares is None else examples.shares[examples.rows][judged]
-    return left_out, float(np.average(distances, weights=shares))
+    return left_out, float(np.mean(distances)) if len(distances) else 0.0
 
 
 def _remove_bias(fit: Gda, products: _Products, examples: Examples, counts: Doubles, weight: float) -> Fit:
@@ -209,7 +191,7 @@ def _remove_bias(fit: Gda, products: _Products, examples: Examples, counts: Doub
     """
     left_out, distance = _leave_one_out(products, examples, counts, weight)
     labels = examples.labels[examples.rows]
-    others = np.maximum(counts[labels] - examples.removed, _MIN_REST)
+    others = np.maximum(counts[labels] - examples.weights[examples.rows], _MIN_REST)
     left_out += 0.5 * distance / counts
     left_out[np.arange(len(labels)), labels] += 0.5 * distance * (1.0 / others - 1.0 / counts[labels])
     return Fit(Gda(fit.weights, fit.bias + 0.5 * distance / counts), left_out)
@@ -244,10 +226,9 @@ def _backward(factor: Doubles, forward: Doubles) -> Doubles:
     return solved
 
 
-def _level(seen: float, freedom: float, labels: int, variance: float) -> float:
-    """The variance of one dimension, from what is seen of it at so many degrees of freedom of so many labels."""
-    level = max(seen, _MIN_SPREAD * variance / max(freedom / labels, 1.0))
-    return level + max(1.0 - freedom, 0.0) * (variance - level)
+def _level(seen: float, freedom: float, variance: float) -> float:
+    """The variance of one dimension, from what is seen of it at so many degrees of freedom a label."""
+    return max(seen, _MIN_SPREAD * variance / max(freedom, 1.0))
 
 
 def _ridge(share: float, level: float, variance: float) -> float:
@@ -259,10 +240,10 @@ def _discriminants(centres: Doubles, solved: Doubles) -> Gda:
     return Gda(np.ascontiguousarray(solved.T), -0.5 * np.sum(centres * solved, axis=1))
 
 
-def _mean_fourth(lengths: Doubles, counts: Doubles, shares: Doubles | None) -> float:
+def _mean_fourth(lengths: Doubles, counts: Doubles) -> float:
     """Mean of |z|^4 from the |z|^2 of vectors centred on their label's mean, with n - 1 in place of n in each."""
-    several = counts > 1.0 + _NO_FREEDOM
+    several = counts > 1.0
     if not several.any():
         return 0.0
     unbiased = lengths[several] * counts[several] / (counts[several] - 1.0)
-    return float(np.average(unbiased**2, weights=None if shares is None else shares[several]))
+    return float(np.mean(unbiased**2))

@@ -141,8 +141,6 @@ class Head:
     """Sets of labels that hold the truth with a wanted probability; None without any example."""
     counts: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """int64[C]: vectors that the head was fitted on, by label; empty in zero-shot."""
-    sizes: Doubles = field(default_factory=lambda: np.zeros(0))
-    """float64[C]: the same with pictures that are nearly one counted as one."""
     left_out: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """int64[C]: how many of them were left out in turn."""
     recalls: Doubles = field(default_factory=lambda: np.zeros(0))
@@ -166,7 +164,6 @@ class Head:
             ),
             conformal=None if self.conformal is None else self.conformal.rearrange(order),
             counts=self.counts[order] if len(self.counts) else self.counts,
-            sizes=self.sizes[order] if len(self.sizes) else self.sizes,
             left_out=self.left_out[order] if len(self.left_out) else self.left_out,
             recalls=self.recalls[order] if len(self.recalls) else self.recalls,
             confusions=np.stack([*places[self.confusions[:, :2].T], self.confusions[:, 2]], axis=1),

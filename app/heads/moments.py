@@ -36,9 +36,9 @@ class Moments:
         other._second = self._second.copy()
         return other
 
-    def add(self, label_ids: Ints, vectors: Floats, weights: Doubles | None = None) -> None:
-        """Take in float32[n, d] of the labels int64[n], each for `weights` float64[n], 1 by default."""
-        self._update(label_ids, vectors, np.ones(len(vectors)) if weights is None else weights)
+    def add(self, label_ids: Ints, vectors: Floats) -> None:
+        """Take in float32[n, d] of the labels int64[n]."""
+        self._update(label_ids, vectors, np.ones(len(vectors)))
 
     def remove(self, label_ids: Ints, vectors: Floats) -> None:
         """Take out what `add` took in; raises ValueError when a label has fewer vectors than that."""
@@ -52,40 +52,20 @@ class Moments:
         """Let vectors that are in count for less: takes out `shares` float64[n] of each, below 1."""
         self._update(label_ids, vectors, -shares)
 
-    def scale(self, shares: dict[int, float]) -> Moments:
-        """Other moments in which each label's vectors count for a share from 0 to 1 of what they do here.
-
-        Its mean stays. The scatter is kept of all labels together, so that it counts for the mean share.
-        """
-        other = Moments(self.dim)
-        mean = sum(shares[label] * count for label, count in self._counts.items()) / max(self.total, 1e-12)
-        other._second = mean * self.within()[0]
-        for label, count in self._counts.items():
-            if shares[label] > 0.0:
-                other._counts[label] = shares[label] * count
-                other._sums[label] = shares[label] * self._sums[label]
-        if other._counts:
-            scaled = other._scaled_sums()
-            other._second += scaled.T @ scaled
-        return other
-
     def _update(self, label_ids: Ints, vectors: Floats, weights: Doubles) -> None:
-        if not len(label_ids):
-            return
         wide = np.asarray(vectors, np.float64)
         weighed = weights[:, None] * wide
         self._second += weighed.T @ wide
-        order = np.argsort(label_ids, kind="stable")
-        labels, starts = np.unique(label_ids[order], return_index=True)
-        sums, sizes = np.add.reduceat(weighed[order], starts), np.add.reduceat(weights[order], starts)
-        for label, change, size in zip(labels.tolist(), sums, sizes.tolist(), strict=True):
-            count = self.count(label) + size
+        for label in np.unique(label_ids).tolist():
+            rows = label_ids == label
+            count = self.count(label) + float(weights[rows].sum())
             if count == 0:
                 del self._counts[label], self._sums[label]
                 continue
             self._counts[label] = count
             before = self._sums.get(label)
-            self._sums[label] = change.copy() if before is None else before + change
+            change = weighed[rows].sum(axis=0)
+            self._sums[label] = change if before is None else before + change
 
     def means(self, label_ids: list[int]) -> Doubles:
         """float64[C, d]: each label's mean; a label without vectors raises KeyError."""
@@ -95,11 +75,6 @@ class Moments:
         """float64[d, d], the scatter around the labels' means (not divided), and its degrees of freedom."""
         if not self._sums:
             return np.zeros((self.dim, self.dim)), 0.0
-        scaled = self._scaled_sums()
-        return self._second - scaled.T @ scaled, self.total - len(self._counts)
-
-    def _scaled_sums(self) -> Doubles:
-        """float64[C, d]: each label's sum over the root of its count."""
         roots = np.sqrt(list(self._counts.values()))
-        found: Doubles = np.stack(list(self._sums.values())) / roots[:, None]
-        return found
+        scaled = np.stack(list(self._sums.values())) / roots[:, None]
+        return self._second - scaled.T @ scaled, self.total - len(self._counts)

@@ -46,9 +46,6 @@ def rightness(chances: Doubles, labels: Ints, rate: float) -> Doubles:
     return right
 
 
-def update_rate(right: Doubles, weights: Doubles) -> float:
-    """The share of wrong labels: the mean of a Beta distribution that begins at `RATE`.
-
-    `weights` float64[n]: how much of an example each label is.
-    """
-    return float((weights @ (1.0 - right) + STRENGTH * RATE) / (weights.sum() + STRENGTH))
+def update_rate(right: Doubles) -> float:
+    """The share of wrong labels: the mean of a Beta distribution that begins at `RATE`."""
+    return float((np.sum(1.0 - right) + STRENGTH * RATE) / (len(right) + STRENGTH))

@@ -12,6 +12,8 @@ from app.heads.head import Evidence, Head
 from app.heads.priors import Priors, ShotPrior
 from app.heads.types import Doubles, Ints, sigmoid, sigmoid_of, softmax
 
+ENOUGH = 3
+"""Examples a label from which on a collection calibrates itself."""
 UNKNOWN_SHARE = 0.05
 """Share of images that show none of the labels which the shares for `none` are calibrated to. Small, so that scores can
 be trusted where every image shows a label, which is the usual case; it is the threshold that rejects."""
@@ -33,8 +35,8 @@ _SPREAD = (2.0, 6.0)
 
 
 def rows_with_siblings(gathered: SupportRows) -> Ints:
-    """Rows whose label has another picture, at equal steps if there are many."""
-    rows = np.flatnonzero(gathered.judged)
+    """Rows whose label has another vector, at equal steps if there are many."""
+    rows = np.flatnonzero(gathered.counts[gathered.labels] > 1)
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     return rows
@@ -67,7 +69,7 @@ def likeness(gathered: SupportRows, priors: Priors) -> float:
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     _, other = gathered.left_out(rows)
-    return float(np.average(priors.relative(other), weights=gathered.weights[rows]))
+    return float(priors.relative(other).mean())
 
 
 def fit_evidence(gathered: SupportRows, priors: Priors, prior: ShotPrior) -> Evidence:
@@ -78,7 +80,7 @@ def fit_evidence(gathered: SupportRows, priors: Priors, prior: ShotPrior) -> Evi
     fit; what comes of it is then moved to where `UNKNOWN_SHARE` of the images are unknown.
     """
     offset, slope = prior.evidence
-    if gathered.enough:
+    if gathered.shots >= ENOUGH:
         offset, slope = _refit(gathered, priors, offset, slope)
     text_offset, text_slope, text_count = priors.text_evidence
     return Evidence(
@@ -111,16 +113,17 @@ def _refit(gathered: SupportRows, priors: Priors, offset: float, slope: float) -
     own, other = gathered.left_out(rows)
     unknown = [(other, _trust_in_other_labels(len(gathered.seen)))]
     if priors.background is not None:
-        near = priors.background @ gathered.originals[gathered.exemplars].T
+        near = priors.background @ gathered.vectors[gathered.exemplars].T
         unknown.append((near.max(axis=1).astype(np.float64), 1.0))
     unknown = [(cosines, weight) for cosines, weight in unknown if weight > 0.0]
     if not unknown:
         return offset, slope
     known = np.maximum(own, other)
     values = np.concatenate([known, *[cosines for cosines, _ in unknown]])
-    judged = gathered.enough * gathered.judged[rows]
-    share = float(judged.sum()) / sum(weight for _, weight in unknown)
-    weights = np.concatenate([judged, *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]])
+    share = len(known) / sum(weight for _, weight in unknown)
+    weights = np.concatenate(
+        [np.ones(len(known)), *[np.full(len(c), share * weight / len(c)) for c, weight in unknown]]
+    )
     outcomes = np.r_[np.ones(len(known)), np.zeros(len(values) - len(known))]
     inputs = np.stack([np.ones(len(values)), priors.relative(values)], axis=1)
     prior = np.array([offset, slope])
@@ -141,7 +144,7 @@ def fit_threshold(
     if priors.background is not None:
         background = head.predict(priors.background).scores.max(axis=1).astype(np.float64)
         usual = prior.threshold(background_odds(background))
-    if len(gathered.seen) == 1 and gathered.enough:  # nothing to tell apart, but something to refuse
+    if len(gathered.seen) == 1 and gathered.shots >= ENOUGH:  # nothing to tell apart, but something to refuse
         rows = rows_with_siblings(gathered)
         logits = np.zeros((len(rows), 1))
     if not len(rows):
@@ -162,13 +165,12 @@ def fit_threshold(
         without[np.arange(len(rows)), position] = -np.inf
     untaught = softmax(without).max(axis=1) * known_share(other)
     unknown = [(untaught, _trust_in_other_labels(len(gathered.seen))), (background, 1.0)]
-    judged = gathered.enough * gathered.judged[rows]
-    return calibration.best_threshold(accepted, unknown, usual, right=right, weights=judged)
+    return calibration.best_threshold(accepted, unknown, usual, right=right)
 
 
 def _within_reach(head: Head, gathered: SupportRows) -> float:
     """A threshold that images less typical than the examples themselves can reach, should the shipped one be wrong."""
-    few = gathered.originals[:: max(1, len(gathered.originals) // _FEW)]
+    few = gathered.vectors[:: max(1, len(gathered.vectors) // _FEW)]
     scores = head.predict(few).scores.max(axis=1)
     return sigmoid_of(calibration.log_odds(float(np.median(scores))) - _LESS_ALIKE)
 

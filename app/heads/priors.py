@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,6 @@ from app.heads.types import Doubles, Floats, sigmoid_of, unit
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 GENERIC = "generic"
-_ROUNDING = 1e-6
 
 Coefficients = tuple[float, float, float]
 """Of one, of how alike the labels are, and of the logarithm of their number."""
@@ -56,20 +54,6 @@ class ShotPrior:
     background_weight: float
     """What is added to them for each of the log-odds that background images get."""
 
-    def blend(self, other: ShotPrior, share: float) -> ShotPrior:
-        """What lies so large a share of the way to another."""
-
-        def between(one: float, two: float) -> float:
-            return (1.0 - share) * one + share * two
-
-        numbers = {
-            name: between(value, getattr(other, name))
-            for name, value in vars(self).items()
-            if name != "evidence"
-        }
-        offset, slope = (between(one, two) for one, two in zip(self.evidence, other.evidence, strict=True))
-        return ShotPrior(evidence=(offset, slope), **numbers)
-
     def threshold(self, background_odds: float = 0.0) -> float:
         """The score below which to reject, from the log-odds of the best score of background images."""
         return sigmoid_of(self.threshold_odds + self.background_weight * background_odds)
@@ -97,7 +81,7 @@ class ShotRow:
     threshold: tuple[float, float, float, float]
     """Log-odds: as `image_scale`, and the weight of the log-odds of the best score of background images."""
 
-    def at(self, alike: float, labels: int, exemplars: float) -> ShotPrior:
+    def at(self, alike: float, labels: int, exemplars: int) -> ShotPrior:
         """For a collection of so many labels that have examples, and exemplars of all of them together."""
         inputs = np.array([1.0, min(max(alike, 0.0), 1.0), np.log(max(labels, 2))])
         offset, slope, between, count = self.evidence
@@ -133,20 +117,10 @@ class Priors:
     background: Floats | None
     """float32[k, d]: unit vectors of images of many kinds."""
 
-    def at(self, shots: float, alike: float = 0.0, labels: int = 2, exemplars: float = 2.0) -> ShotPrior:
-        """What is assumed of a collection, from the row nearest to so many examples a label, by ratio.
-
-        Numbers are whole or a half, as a median is; where pictures count as part of one, it is what lies between.
-        """
-        below = math.floor(2 * shots + _ROUNDING) / 2
-        share = 2 * (shots - below)
-        found = self._nearest(below).at(alike, labels, exemplars)
-        if share < _ROUNDING:
-            return found
-        return found.blend(self._nearest(below + 0.5).at(alike, labels, exemplars), share)
-
-    def _nearest(self, shots: float) -> ShotRow:
-        return min(self.shots, key=lambda row: abs(np.log(row.shots / max(shots, 1.0))))
+    def at(self, shots: float, alike: float = 0.0, labels: int = 2, exemplars: int = 2) -> ShotPrior:
+        """What is assumed of a collection, from the row nearest to so many examples a label, by ratio."""
+        row = min(self.shots, key=lambda row: abs(np.log(row.shots / max(shots, 1.0))))
+        return row.at(alike, labels, exemplars)
 
     def relative(self, cosines: Doubles) -> Doubles:
         """Cosines so that unrelated images are about 0 and the same image is 1, whatever the encoder."""

@@ -52,10 +52,6 @@ class SupportSet:
         """Number of vectors of a label, twins included."""
         return self._counts.get(label_id, 0)
 
-    def count_twins(self, label_id: int) -> int:
-        """Number of vectors of a label that equal one that is kept, without that one."""
-        return sum(twins - 1 for twins, _ in self._kept.get(label_id, {}).values())
-
     def copy(self) -> SupportSet:
         """An independent copy; it shares the vectors, which nobody changes."""
         other = SupportSet(self.dim)

@@ -44,22 +44,20 @@ class TextRows:
         return centred
 
 
-def trust(cosines: Doubles, labels: Ints, temperature: float, weights: Doubles | None = None) -> float:
+def trust(cosines: Doubles, labels: Ints, temperature: float) -> float:
     """How well the texts alone rank the supports, from 0 (like chance or worse) to 1.
 
-    `cosines` float64[n, C] of the supports with the texts, `labels` int64[n], `weights` float64[n] how much of an
-    example each is, 1 by default. It is the posterior mean of the fraction of `temperature` that explains the supports'
-    labels, half of the prior being at 0: names that say nothing (SKU-123) explain them worse the more they are
-    believed.
+    `cosines` float64[n, C] of the supports with the texts, `labels` int64[n]. It is the posterior mean of the
+    fraction of `temperature` that explains the supports' labels, half of the prior being at 0: names that say
+    nothing (SKU-123) explain them worse the more they are believed.
     """
     if len(labels) == 0 or cosines.shape[1] < 2:
         return 0.0
     rows = np.arange(len(labels))
-    weights = np.ones(len(labels)) if weights is None else weights
     evidence = []
     for step in _STEPS:
         chosen = softmax(step * temperature * cosines)[rows, labels]
-        evidence.append(float(weights @ np.log(np.maximum(chosen, 1e-12))))
+        evidence.append(float(np.log(np.maximum(chosen, 1e-12)).sum()))
     prior = np.full(len(_STEPS), 0.5 / (len(_STEPS) - 1))
     prior[0] = 0.5
     posterior = softmax((np.array(evidence) + np.log(prior))[None])[0]

@@ -13,22 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from app.heads import Priors, priors_of
 from app.inference.protocols import Encoder
 from benchmarks import image_sets
-from benchmarks.heads import beginnings, bursts, coverage, curves, measuring, pictures, tables, timing
+from benchmarks.heads import beginnings, coverage, curves, measuring, pictures, tables, timing
 from benchmarks.heads.classifiers import PLAIN
 from benchmarks.image_sets import ImageSet, catalogue
 from benchmarks.image_sets.packages import PackageUnavailableError
 
-PARTS = (
-    "accuracy",
-    "rejection",
-    "beginnings",
-    "bursts",
-    "coverage",
-    "imbalance",
-    "noise",
-    "size",
-    "times",
-)
+PARTS = ("accuracy", "rejection", "beginnings", "coverage", "imbalance", "noise", "size", "times")
 
 
 def measure(
@@ -41,9 +31,6 @@ def measure(
         figures |= measuring.measure(sets, priors, seeds, plain if "accuracy" in parts else [], tell)
     if "beginnings" in parts:
         figures["beginnings"] = beginnings.beginnings(sets, priors, seeds)
-    if "bursts" in parts:
-        shot = catalogue.judging_sets(model, [images.name for images in sets], bursts=True)
-        figures["bursts"] = bursts.bursts(sets, shot, priors, seeds)
     if "coverage" in parts:
         figures["coverage"] = coverage.coverage(sets, priors, seeds)
     if "imbalance" in parts:
@@ -73,7 +60,6 @@ def report(figures: measuring.Figures, before: measuring.Figures | None) -> str:
         written += [tables.rejection_table(figures["default"], before)]
     for part, write in (
         ("beginnings", tables.beginnings_table),
-        ("bursts", tables.bursts_table),
         ("coverage", tables.coverage_table),
         ("imbalance", tables.imbalance_table),
         ("noise", tables.noise_table),

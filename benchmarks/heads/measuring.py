@@ -53,7 +53,6 @@ class HeadAnswers:
 
     def __init__(self) -> None:
         self.parts: list[tuple[Doubles, ...]] = []
-        self.losses: list[Doubles] = []
 
     def add(self, head: Head, episode: Episode) -> float:
         """Ask all images of an episode; the accuracy."""
@@ -67,8 +66,6 @@ class HeadAnswers:
         best = scores.max(axis=1)
         without_none = best / np.maximum(scores.sum(axis=1), 1e-12)
         threshold = np.array([head.threshold])
-        told = scores[np.arange(len(right)), episode.answers] / np.maximum(scores.sum(axis=1), 1e-12)
-        self.losses.append(-np.log(np.maximum(told, 1e-12)))
         self.parts.append((best, without_none, right, near, far, threshold))
         return float(right.mean())
 
@@ -94,7 +91,6 @@ class HeadAnswers:
         mixed_right = np.r_[right, np.zeros(2 * half)]
         return {
             "accuracy": float(right.mean()),
-            "log loss": float(np.concatenate(self.losses).mean()),
             "accepted": accepted,
             "right accepted": right_accepted,
             "unknown refused": refused,

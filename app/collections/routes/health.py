@@ -59,10 +59,7 @@ async def get_health(
         near_duplicates_total=found.near_duplicates_total,
         overlapping_labels=[OverlappingLabels(**vars(pair)) for pair in found.overlapping_labels],
         overlapping_labels_total=found.overlapping_labels_total,
-        small_labels=[
-            SmallLabel(label=label.label, examples=label.examples, counts_as=label.counts_as)
-            for label in found.small_labels
-        ],
+        small_labels=[SmallLabel(label=label.label, examples=label.examples) for label in found.small_labels],
         small_labels_total=found.small_labels_total,
         notes=found.notes,
     )

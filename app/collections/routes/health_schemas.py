@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -19,8 +19,8 @@ _HEALTH: dict[str, Any] = {
     "suspects": [{"id": _ID, "label": "teapot", "told": "coffee_mug", "probability": 0.04, "image": _IMAGE}],
     "suspects_total": 1,
     "labels": [
-        {"label": "teapot", "examples": 40, "counts_as": 38.2, "recall": 0.95},
-        {"label": "coffee_mug", "examples": 80, "counts_as": 80.0, "recall": 0.9875},
+        {"label": "teapot", "examples": 40, "recall": 0.95},
+        {"label": "coffee_mug", "examples": 80, "recall": 0.9875},
     ],
     "labels_total": 2,
     "near_duplicates": [
@@ -42,7 +42,7 @@ _HEALTH: dict[str, Any] = {
         }
     ],
     "overlapping_labels_total": 1,
-    "small_labels": [{"label": "egg_cup", "examples": 5, "counts_as": 1.1}],
+    "small_labels": [{"label": "egg_cup", "examples": 1}],
     "small_labels_total": 1,
     "notes": [],
 }
@@ -58,21 +58,11 @@ class Suspect(BaseModel):
     image: str = Field(description="Where its thumbnail is.")
 
 
-_CountsAs = Annotated[
-    float,
-    Field(
-        description="Its examples with those that are nearly the same picture, such as the frames of a film, counted as"
-        " about one together."
-    ),
-]
-
-
 class LabelHealth(BaseModel):
     """How well one label is learned."""
 
     label: str
     examples: int
-    counts_as: _CountsAs
     recall: float | None = Field(
         description="Share of its examples that are predicted right when left out; null where none can be."
     )
@@ -102,11 +92,10 @@ class OverlappingLabels(BaseModel):
 
 
 class SmallLabel(BaseModel):
-    """A label whose examples count as fewer than three."""
+    """A label of fewer than three examples."""
 
     label: str
     examples: int
-    counts_as: _CountsAs
 
 
 class CollectionHealth(BaseModel):
@@ -133,7 +122,7 @@ class CollectionHealth(BaseModel):
     overlapping_labels: list[OverlappingLabels] = Field(description="The worst first, at most `limit`.")
     overlapping_labels_total: int
     small_labels: list[SmallLabel] = Field(
-        description="Labels whose examples count as fewer than three, the fewest first, at most `limit`."
+        description="Labels of fewer than three examples, the fewest first, at most `limit`."
     )
     small_labels_total: int
     notes: list[str] = Field(description="What the figures leave out, in sentences.")

@@ -63,7 +63,7 @@ export interface Key { id: string; name: string; hint: string; workspace: string
 export interface KeyList { data: Key[]; next: string | null }
 export interface KeyRequest { name: string; scopes?: ("recognise" | "learn" | "train" | "metrics" | "admin")[]; workspace?: string | null; expires_in_days?: number | null; expires_at?: string | null }
 export interface LabelChange { name: string; merge?: boolean }
-export interface LabelHealth { label: string; examples: number; counts_as: number; recall: number | null }
+export interface LabelHealth { label: string; examples: number; recall: number | null }
 export interface LabelInfo { label: string; description: string; examples: number }
 export interface LabelList { data: LabelInfo[]; next: string | null }
 export interface LargerCheckpoint { checkpoint: string; gpu_memory_gb: number | null; cpu_memory_gb: number }
@@ -98,7 +98,7 @@ export interface ReviewStats { waiting: number; decided: number; right: number; 
 export interface Samples { min: number; best: number; max: number | null }
 export interface Score { label: string; score: number; similarity: number | null }
 export interface SearchResult { data: Hit[]; model: string; collection: string }
-export interface SmallLabel { label: string; examples: number; counts_as: number }
+export interface SmallLabel { label: string; examples: number }
 export interface Storage { workspace: string; used_bytes: number; max_bytes: number }
 export interface StrategyFit { name: string; fits: boolean; reason: string | null }
 export interface StrategyHardware { gpu_memory_gb: number | null; cpu_memory_gb: number; cpu_cores: number; expected_time_s: number | null; expected_examples: number | null; expected_fixed_s: number; expected_cores: number; useful_cores: number; training_time_hours: [number, number] | null; inference_time_ms: number | null; note: string | null }

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.heads.priors import named_priors
-from benchmarks.heads import beginnings, bursts, coverage, curves, measuring, pictures, tables, timing
+from benchmarks.heads import beginnings, coverage, curves, measuring, pictures, tables, timing
 from benchmarks.heads.__main__ import report, round_figures
 from benchmarks.heads.classifiers import PLAIN
 from benchmarks.heads.episodes import Episode, draw
 from benchmarks.heads.measuring import Figures
 from benchmarks.image_sets import ImageSet
-from benchmarks.image_sets.bursts import FRAMES, PER_LABEL
 
 DIM = 32
 PRIORS = named_priors("made", "none", 30.0, DIM)
@@ -137,20 +135,3 @@ def test_simulated_examples_are_as_many_as_they_are_said_to_be() -> None:
     assert supports.total == 21
     assert texts.shape == (7, DIM)
     assert queries.shape == (64, DIM)
-
-
-def test_bursts_are_compared_with_their_first_frames() -> None:
-    rng = np.random.default_rng(3)
-    shot = []
-    for images in SETS:
-        rows = np.concatenate([np.flatnonzero(images.labels == label)[:PER_LABEL] for label in range(6)])
-        frames = np.repeat(images.vectors[rows], FRAMES, axis=0)
-        frames += rng.normal(size=frames.shape).astype(np.float32) * 0.01
-        shot.append(replace(images, vectors=frames, labels=np.repeat(images.labels[rows], FRAMES)))
-    found = bursts.bursts(SETS, shot, PRIORS, 1)
-    assert list(found) == list(bursts.CASES)
-    for by_set in found.values():
-        for methods in by_set.values():
-            assert set(methods) == {"default", bursts.FIRST_FRAMES, "chance", *bursts.BESIDE}
-            assert methods["default"]["accuracy"] > methods["chance"]["accuracy"]
-    assert "3 bursts a label" in report({"bursts": found}, None)

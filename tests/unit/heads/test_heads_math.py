@@ -108,7 +108,7 @@ def uneven(sizes: list[int], dim: int) -> gda.Examples:
 def test_gaussians_left_out_equal_a_fit_without_each_vector(sizes: list[int], dim: int) -> None:
     """Both forms against direct sums, at the shrunk covariance of the whole."""
     examples = uneven(sizes, dim)
-    vectors, labels, weights, rows = examples[:4]
+    vectors, labels, weights, rows = examples
     wide = vectors.astype(np.float64)
     moments = Moments(dim)
     moments.add(labels, vectors)

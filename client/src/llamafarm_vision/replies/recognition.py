@@ -222,8 +222,6 @@ class LabelHealth(ReplyModel):
 
     label: str
     examples: int
-    counts_as: float
-    """Its examples with those that are nearly the same picture counted as about one together."""
     recall: float | None
     """Share of its examples that are predicted right when left out; None where none can be."""
 
@@ -252,12 +250,10 @@ class OverlappingLabels(ReplyModel):
 
 
 class SmallLabel(ReplyModel):
-    """A label whose examples count as fewer than three."""
+    """A label of fewer than three examples."""
 
     label: str
     examples: int
-    counts_as: float
-    """Its examples with those that are nearly the same picture counted as about one together."""
 
 
 class CollectionHealth(ReplyModel):
