@@ -201,6 +201,7 @@ def test_migrate_brings_a_database_up_to_date_and_twice_is_harmless(tmp_path: Pa
     assert "up to date" in second.stderr
 
 
+@pytest.mark.slow
 def test_databases_given_by_url_are_used_and_left_running(tmp_path: Path, addresses: Addresses) -> None:
     urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}
     migrated = run("migrate", **urls)

@@ -69,6 +69,7 @@ def test_told_to_stop_while_starting_it_stops_in_order(tmp_path: Path, how: sign
     assert_stopped(live)
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_requests(tmp_path: Path) -> None:
     with (
         listening(tmp_path / "data", VISION_SHUTDOWN_GRACE_S="60") as live,

@@ -47,6 +47,7 @@ def seed_label(served: Live, collection: str, folder: Path) -> None:
         client.post(path, data={"label": folder.name}, files=files).raise_for_status()
 
 
+@pytest.mark.slow
 def test_what_was_done_in_a_dialog_is_undone_over_it(
     tab: Tab, served: Live, mugs: Path, collection: str
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_folder_that_cannot_be_read_is_named(tab: Tab, mugs: Path, collection:
     expect(page.get_by_text("Left out, could not be read: mug")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_photo_of_more_pixels_than_the_service_takes_is_scaled(
     tab: Tab, served: Live, collection: str, tmp_path: Path
 ) -> None:
@@ -165,6 +167,7 @@ def test_what_comes_while_a_name_is_asked_for_is_taught_too(tab: Tab, mugs: Path
     expect(card(page, "cup").locator(".count")).to_have_text("2")
 
 
+@pytest.mark.slow
 def test_leaving_while_pictures_are_on_their_way_is_asked_about(
     tab: Tab, mugs: Path, collection: str
 ) -> None:

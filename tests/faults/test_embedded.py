@@ -139,6 +139,7 @@ def test_a_server_that_dies_is_started_again_while_in_use(data_dir: Path) -> Non
         eventually(answers, 30)
 
 
+@pytest.mark.slow
 def test_a_hung_valkey_is_replaced_at_the_next_start(data_dir: Path) -> None:
     process, addresses = hold(data_dir)
     running = pids(addresses)

@@ -64,6 +64,7 @@ def test_a_section_that_breaks_keeps_its_figures_and_says_why(plan: Plan) -> Non
     assert "no such kernel" in found.failures[0]
 
 
+@pytest.mark.slow
 def test_a_section_beyond_its_time_is_ended_with_all_that_it_started(plan: Plan) -> None:
     found = made_up("endless", plan, seconds=6)
     assert found.failures[0].startswith("stopped after its 6 s")

@@ -56,6 +56,7 @@ def old_vectors(folder: Path) -> np.ndarray:
     return encoder.encode_images(np.stack([encoder.preprocess(image) for image in images]))
 
 
+@pytest.mark.slow
 async def test_a_collection_taught_with_the_old_vectors_is_embedded_again(
     addresses: Addresses, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
