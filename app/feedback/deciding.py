@@ -258,7 +258,7 @@ async def _teach(
     *,
     replace: bool,
 ) -> dict[uuid.UUID, AddResult]:
-    """Make examples of pictures that were decided to show a label; `collected` is locked."""
+    """Make examples of pictures that were decided to show a label; the caller has locked `collection_row`."""
     examples: dict[uuid.UUID, AddResult] = {}
     kept = await repository.read_vectors_as_text(session, [row.id for row in rows])
     by_label: defaultdict[str, list[ReviewPicture]] = defaultdict(list)
@@ -291,7 +291,7 @@ async def _count_waiting(session: AsyncSession, collection_row: Collection) -> i
 
 
 def _check(rows: Sequence[ReviewPicture], picture_ids: Sequence[uuid.UUID], verdict: Verdict) -> None:
-    """Raise ReviewPictureNotFoundError, GuessChangedError or _TakenError unless all of them can be decided so."""
+    """Raise ReviewPictureNotFoundError, GuessChangedError or _DecidedByOthersError unless all can be decided so."""
     found = {row.id for row in rows}
     missing = [picture for picture in picture_ids if picture not in found]
     if missing:

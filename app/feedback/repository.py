@@ -152,7 +152,7 @@ async def measure(session: AsyncSession, retention: ReviewRetention) -> tuple[in
 
 async def trim(session: AsyncSession, retention: ReviewRetention) -> list[str]:
     """Forget what is too old, the surest that wait beyond `keep`, and the longest decided beyond it; the hashes of the
-    images of what went. See `Neighbours.trim_review`.
+    images of what went. See `RoomHooks.trim_review`.
     """
     if retention.keep is None or retention.days is None:
         gone = await session.scalars(

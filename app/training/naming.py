@@ -13,7 +13,7 @@ from app.models.resolver import ModelResolver
 
 
 class JobNames:
-    """Names of collections, datasets and base models, as `app.jobs.describing.Names` asks for them."""
+    """Names of collections, datasets and base models, as `app.jobs.describing.NameLookup` asks for them."""
 
     def __init__(self, recognition: Recognition, models: ModelResolver) -> None:
         self._recognition = recognition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,22 @@ class Listening:
 
     async def exists(self, key: str) -> int:
         return int(key.endswith(tuple(f":{queue}" for queue in self._keys)))
+
+
+NewPlacement = Callable[..., Placement]
+
+
+@pytest.fixture
+def new_placement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NewPlacement:
+    """`new_placement(gpus, listening, worker=False)`: that of a service on a machine with so many GPUs, beside workers
+    that listen to those queues.
+    """
+
+    def make(gpus: int, listening: tuple[str, ...], **settings: bool) -> Placement:
+        monkeypatch.setattr(device, "count_gpus", lambda name: gpus)
+        return Placement(Settings(data_dir=tmp_path / "data", **settings), Listening(*listening))  # type: ignore[arg-type]
+
+    return make
 
 
 def checkpoint(folder: Path, millions: int) -> str:
@@ -129,10 +146,9 @@ async def test_a_large_base_goes_where_a_gpu_is(
     listening: tuple[str, ...],
     queue: Queue,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    new_placement: NewPlacement,
 ) -> None:
-    monkeypatch.setattr(device, "count_gpus", lambda name: gpus)
-    placement = Placement(Settings(data_dir=tmp_path / "data"), Listening(*listening))  # type: ignore[arg-type]
+    placement = new_placement(gpus, listening)
     base = checkpoint(tmp_path / "base", millions)
     spec = JobSpec(kind="train", method="lora", base_model=base, base_kind="vlm")
     assert (await placement.place(ResolvedJob(spec, "cpu"))).queue == queue
@@ -154,17 +170,9 @@ async def test_a_large_base_goes_where_a_gpu_is(
     ],
 )
 async def test_several_processes_share_the_cores_of_a_machine_without_gpus(
-    gpus: int,
-    nodes: int,
-    works: bool,
-    listening: tuple[str, ...],
-    queue: Queue,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    gpus: int, nodes: int, works: bool, listening: tuple[str, ...], queue: Queue, new_placement: NewPlacement
 ) -> None:
-    monkeypatch.setattr(device, "count_gpus", lambda name: gpus)
-    settings = Settings(data_dir=tmp_path, worker=works)
-    placement = Placement(settings, Listening(*listening))  # type: ignore[arg-type]
+    placement = new_placement(gpus, listening, worker=works)
     spec = JobSpec(kind="train", method="finetune", params={"processes": 2, "nodes": nodes})
     placed = await placement.place(ResolvedJob(spec, "multi-gpu", warnings=("a first one",)))
     assert placed.queue == queue
@@ -175,11 +183,10 @@ async def test_several_processes_share_the_cores_of_a_machine_without_gpus(
 
 
 async def test_more_processes_than_cores_do_not_start_on_a_machine_without_gpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_placement: NewPlacement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "count_gpus", lambda name: 0)
     monkeypatch.setattr(device, "threads", lambda: 4)
-    placement = Placement(Settings(data_dir=tmp_path), Listening())  # type: ignore[arg-type]
+    placement = new_placement(0, ())
     for processes, queue in ((4, "cpu"), (1024, "multi-gpu")):
         spec = JobSpec(kind="train", method="finetune", params={"processes": processes})
         placed = await placement.place(ResolvedJob(spec, "multi-gpu"))

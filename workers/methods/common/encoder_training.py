@@ -211,7 +211,7 @@ class EncoderTraining(Publishing):
         return min(step / self.warmup, 0.5 * (1 + math.cos(math.pi * step / self.total)))
 
     def look(self) -> tuple[float | None, dict[str, float]]:
-        """See `Stepped`: by the held-out examples' log loss, which tells more than a few right or wrong."""
+        """See `StepLoop`: by the held-out examples' log loss, which tells more than a few right or wrong."""
         if not len(self.validation_y):
             return None, {}
         losses, accuracy = self.validation_losses()
