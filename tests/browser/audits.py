@@ -25,10 +25,17 @@ def end_animations(page: Page) -> None:
 
 
 def find_violations(page: Page) -> str:
-    """What axe says against the page once it stopped moving; nothing where all is well."""
-    end_animations(page)
-    found = Axe().run(page, options=AXE)
-    return found.generate_report() if found.violations_count else ""
+    """What axe says against the page once it stopped moving; nothing where all is well.
+
+    It looks again for a while: rows that arrive while it looks belong to neither the page before nor the one after.
+    """
+    deadline = time.monotonic() + SETTLES_S
+    while True:
+        end_animations(page)
+        found = Axe().run(page, options=AXE)
+        if not found.violations_count or time.monotonic() > deadline:
+            return found.generate_report() if found.violations_count else ""
+        page.wait_for_timeout(200)
 
 
 def check_fit(page: Page) -> None:
