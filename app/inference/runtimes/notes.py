@@ -17,7 +17,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
-RECIPE = 2
+RECIPE = 3
 """Raised when export or choice changes, so that older caches are not read."""
 
 
@@ -60,11 +60,6 @@ def engines_folder(cache_dir: Path, fingerprint: str, *more: str) -> Path:
 
 def machine_key(*more: str) -> str:
     """Changes with anything that could change an engine or a measurement: versions, the processor, and `more`."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    processor = sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
     parts = (
         RECIPE,
         torch.__version__,
@@ -73,4 +68,13 @@ def machine_key(*more: str) -> str:
         platform.machine(),
         *more,
     )
-    return hashlib.sha256(repr((parts, processor)).encode()).hexdigest()[:8]
+    return hashlib.sha256(repr((parts, describe_processor())).encode()).hexdigest()[:8]
+
+
+def describe_processor() -> list[str]:
+    """Name and instruction sets of the processors, a line each; nothing where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})

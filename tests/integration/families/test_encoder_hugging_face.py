@@ -93,7 +93,7 @@ def test_a_batch_gives_what_its_items_give_alone(
     ("runtime", "int8", "expected", "exact"),
     [
         ("onnx", False, "onnxruntime float32 cpu", 0.99999),
-        ("onnx", True, "onnxruntime", 0.99),
+        ("onnx", True, "onnxruntime", 0.999),  # on processors that cut off products of int8, too
         ("torch", False, "torch", 0.99),
     ],
 )
