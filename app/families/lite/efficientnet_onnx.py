@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -57,7 +58,9 @@ class _Graph:
     def relu6(self, x: str) -> str:
         return self.op("Clip", x, "zero", "six")
 
-    def block(self, x: str, block: Block) -> str:
+    def block(self, x: str, block: nn.Module) -> str:
+        if not isinstance(block, Block):
+            raise TypeError("the network has another kind of block")
         wide = self.relu6(self.conv(x, block.expand_conv, block.bn0)) if block.expands else x
         wide = self.relu6(self.conv(wide, block.depthwise_conv, block.bn1))
         y = self.conv(wide, block.project_conv, block.bn2)
@@ -69,19 +72,38 @@ class _Graph:
             return self.op("Concat", self.features(module.lite0), self.features(module.lite2), axis=1)
         if not isinstance(module, EfficientNetLite):
             raise TypeError("the tower of lite is another network")
-        x = self.relu6(self.conv("pixels", module.conv_stem, module.bn0))
-        level = x
-        for index, block in enumerate(module.blocks):
-            if index == module.cut:
-                level = x
-            if isinstance(block, Block):
-                x = self.block(x, block)
+        x = level = self.before_last_stage(module)
+        for block in list(module.blocks)[module.cut :]:
+            x = self.block(x, block)
         x = self.relu6(self.conv(x, module.conv_head, module.bn1))
         pooled = self.pool(x)
         if not isinstance(module, RootedLite):
             return pooled
         level_root = self.op("Mul", self.unit_root(self.pool(level)), "level_share")
         return self.op("Concat", self.unit_root(pooled), level_root, axis=1)
+
+    def before_last_stage(self, module: EfficientNetLite) -> str:
+        """See `EfficientNetLite`; of `pixels`."""
+        x = self.relu6(self.conv("pixels", module.conv_stem, module.bn0))
+        for block in list(module.blocks)[: module.cut]:
+            x = self.block(x, block)
+        return x
+
+    def model(self, output: str, name: str, dims: Sequence[str | int], side: int) -> onnx.ModelProto:
+        """All that was added, from `pixels` float[n, 3, side, side] to `output` under another name."""
+        self.nodes.append(helper.make_node("Identity", [output], [name]))
+        self.weights += [
+            helper.make_tensor(constant, TensorProto.FLOAT, [], [value])
+            for constant, value in (("zero", 0.0), ("six", 6.0))
+        ]
+        proto = helper.make_graph(
+            self.nodes,
+            "efficientnet_lite",
+            [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, side, side])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)],
+            self.weights,
+        )
+        return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
     def pool(self, x: str) -> str:
         return self.op("Flatten", self.op("GlobalAveragePool", x), axis=1)
@@ -97,19 +119,17 @@ class _Graph:
 def to_onnx(module: torch.nn.Module, side: int) -> onnx.ModelProto:
     """`pixels` float[n, 3, side, side] to `features` float[n, d], as a network of `lite` computes in eval mode."""
     graph = _Graph()
-    constants = {"zero": 0.0, "six": 6.0}
     if not isinstance(module, EfficientNetLite) or isinstance(module, RootedLite):
-        constants |= {"epsilon": EPSILON, "level_share": LEVEL_SHARE, "least_length": 1e-12}
+        constants = {"epsilon": EPSILON, "level_share": LEVEL_SHARE, "least_length": 1e-12}
         graph.weights.append(helper.make_tensor("last_axis", TensorProto.INT64, [1], [1]))
-    graph.weights += [
-        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()
-    ]
-    graph.nodes.append(helper.make_node("Identity", [graph.features(module)], ["features"]))
-    proto = helper.make_graph(
-        graph.nodes,
-        "efficientnet_lite",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 3, side, side])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", "d"])],
-        graph.weights,
-    )
-    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        graph.weights += [
+            helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()
+        ]
+    return graph.model(graph.features(module), "features", ["n", "d"], side)
+
+
+def trunk_to_onnx(module: EfficientNetLite, side: int) -> onnx.ModelProto:
+    """`pixels` float[n, 3, side, side] to the last stage's input, `activations` float[n, c, side / 32, side / 32]."""
+    graph = _Graph()
+    dims: list[str | int] = ["n", module.level_width, side // 32, side // 32]
+    return graph.model(graph.before_last_stage(module), "activations", dims, side)
