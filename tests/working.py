@@ -17,16 +17,18 @@ import httpx
 
 from app.bootstrap import Services
 from app.jobs.spec import JobSpec, Outcome
+from tests.forked_jobs import jobs_as_forks
 from tests.jobs import Owner
 from workers.shared.run import JobRun, Task
 from workers.worker.supervisor import supervise
 
 
 async def run_job(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:
-    """Run the job's next attempt to its end; the job as clients see it then."""
-    await asyncio.to_thread(
-        supervise, uuid.UUID(job), services.settings, services.addresses, threading.Event()
-    )
+    """Run the job's next attempt to its end, its process a fork (tests/forks.py); the job as clients see it then."""
+    with jobs_as_forks():
+        await asyncio.to_thread(
+            supervise, uuid.UUID(job), services.settings, services.addresses, threading.Event()
+        )
     reply = await client.get(f"/v1/jobs/{job}")
     found: dict[str, Any] = reply.json()
     return found

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import pytest_asyncio
 
 from app.bootstrap import Services
 from tests import shapes
@@ -131,45 +132,37 @@ def ranks() -> list[psutil.Process]:
     return found
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def alone(module_client: httpx.AsyncClient, services: Services) -> dict[str, Any]:
+    """What one process learns: its accuracy and its validation losses by step."""
+    dataset = await prepare_dataset(module_client, services)
+    job = await run_job(services, module_client, await submit_job(module_client, dataset, PARAMS, "alone"))
+    assert job["state"] == "succeeded", job["error"]
+    return {"accuracy": job["metrics"]["accuracy"], "losses": await losses(module_client, job["id"])}
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [(SPREAD, "raised to 3"), (FSDP, "FSDP2: each of 2 ranks keeps")],
+    ids=["deepspeed", "fsdp"],
+)
 async def test_two_ranks_learn_as_one_and_survive_a_kill(
-    client: httpx.AsyncClient, services: Services
+    client: httpx.AsyncClient, services: Services, alone: dict[str, Any], params: dict[str, Any], says: str
 ) -> None:
     dataset = await prepare_dataset(client, services)
-    one = await run_job(services, client, await submit_job(client, dataset, PARAMS, "one"))
-    assert one["state"] == "succeeded", one["error"]
-    whole = await run_job(services, client, await submit_job(client, dataset, TWO, "two"))
-    assert whole["state"] == "succeeded", whole["error"]
-    ours, theirs = await losses(client, one["id"]), await losses(client, whole["id"])
-    assert ours.keys() == theirs.keys()
-    assert [theirs[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
-
-    job = await submit_job(client, dataset, SPREAD, "killed")
+    job = await submit_job(client, dataset, params, "killed")
     await kill_after_checkpoint(services, client, job)
     again = await run_job(services, client, job)
     assert (again["state"], again["attempt"]) == ("succeeded", 2), again["error"]
-    assert "raised to 3" in (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
-    assert again["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.05)
-    resumed = await losses(client, job)
-    assert resumed.keys() == theirs.keys()
-    assert [resumed[step] for step in theirs] == pytest.approx(list(theirs.values()), rel=0.05, abs=0.01)
-
-    job = await submit_job(client, dataset, FSDP, "fsdp")
-    await kill_after_checkpoint(services, client, job)
-    sharded = await run_job(services, client, job)
-    assert (sharded["state"], sharded["attempt"]) == ("succeeded", 2), sharded["error"]
     log = (await client.get(f"/v1/jobs/{job}/events", params={"follow": "false"})).text
-    assert "FSDP2: each of 2 ranks keeps" in log
+    assert says in log
     assert "Going on after step" in log
-    assert sharded["metrics"]["accuracy"] == pytest.approx(one["metrics"]["accuracy"], abs=0.05)
-    whole_curve = await losses(client, job)
-    assert whole_curve.keys() == ours.keys()
-    assert [whole_curve[step] for step in ours] == pytest.approx(list(ours.values()), rel=0.1, abs=0.005)
-
-    models = [model for model in (await client.get("/v1/models")).json()["data"] if model["trained"]]
-    assert {model["id"] for model in models} == {"one", "two", "killed", "fsdp"}
-    for model in ("killed", "fsdp"):
-        asked = {"data": {"model": model, "threshold": "0"}, "files": {"image": shapes.data(0)}}
-        assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
+    assert again["metrics"]["accuracy"] == pytest.approx(alone["accuracy"], abs=0.05)
+    curve = await losses(client, job)
+    assert curve.keys() == alone["losses"].keys()
+    assert list(curve.values()) == pytest.approx(list(alone["losses"].values()), rel=0.1, abs=0.005)
+    asked = {"data": {"model": "killed", "threshold": "0"}, "files": {"image": shapes.data(0)}}
+    assert (await client.post("/v1/classify", **asked)).json()["label"]  # type: ignore[arg-type]
 
 
 async def test_adapters_of_a_vision_language_model_are_divided_too(

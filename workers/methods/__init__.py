@@ -14,6 +14,7 @@ from app.jobs.spec import JobSpec
 from app.methods import METHODS
 from app.methods.params import Params
 from app.methods.tasks import BaseKind
+from workers.shared.importing import importing
 from workers.shared.method import TrainingMethod
 
 MODULES: dict[BaseKind, str] = {"encoder": "method", "vlm": "vlm"}
@@ -26,6 +27,7 @@ def load_method(spec: JobSpec) -> tuple[type[TrainingMethod], Params]:
     kind = spec.base_kind
     if method is None or kind is None or kind not in method.learns:
         raise NotTrainableError(f"The method '{spec.method}' does not train a {kind}.")
-    module = import_module(f"{__name__}.{spec.method}.{MODULES[kind]}")
+    with importing():
+        module = import_module(f"{__name__}.{spec.method}.{MODULES[kind]}")
     trainer: type[TrainingMethod] = module.METHOD
     return trainer, method.params.model_validate(spec.params)

@@ -18,6 +18,7 @@ from app.errors import OverloadedError, VisionError
 from app.jobs.spec import Kind, Outcome
 from app.storage import disk
 from app.storage.failures import name_failure
+from workers.shared.importing import importing
 from workers.shared.method import StoppingError
 from workers.shared.run import STOPPED, JobRun, Task
 from workers.worker import handover, launching, liveness
@@ -57,7 +58,8 @@ def main(path: str) -> int:
         run.phase("preparing")
         run.restore()
         module, _, name = KINDS[task.spec.kind].partition(":")
-        work: Callable[[JobRun], Outcome] = getattr(import_module(module), name)
+        with importing():
+            work: Callable[[JobRun], Outcome] = getattr(import_module(module), name)
         outcome = work(run)
     except StoppingError:
         run.log("Stopping: the work goes on from the last checkpoint.")
