@@ -1,5 +1,5 @@
-"""Jobs' processes as forks, for supervisors in this process: most of a short job's time is what its libraries take to
-come in. tests/faults, where processes are killed, starts them as a worker does.
+"""Jobs' processes as forks: most of a short job's time is what its libraries take to come in. tests/faults, where
+processes are killed, starts them as a worker does.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from tests.forks import fork
-from workers.worker import launching
+from tests.forks import find_forks, fork_by
 
 _START = [sys.executable, "-m", "workers.worker.trainer"]
+_inside = ContextVar("_inside", default=False)
 
 
 class ForkedJob:
     """What a supervisor uses of `subprocess.Popen`. Ended by a signal, its code is that of SIGKILL."""
 
-    def __init__(self, words: list[str], env: dict[str, str], cwd: Path) -> None:
+    def __init__(self, forks: Path, words: list[str], env: dict[str, str], cwd: Path) -> None:
         child_in, stdin = os.pipe()
         stdout, child_out = os.pipe()
         self.stdin, self.stdout = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb")
-        self._way = fork("job", words, env, cwd, (child_in, child_out, child_out))
+        self._way = fork_by(forks, words, env, cwd, (child_in, child_out, child_out))
         os.close(child_in)
         os.close(child_out)
         self._said = b""
@@ -73,16 +74,26 @@ class ForkedJob:
 
 
 class _Subprocess:
-    """`subprocess` for `launching`: inside of `jobs_as_forks`, a job's one process is forked."""
+    """`subprocess` for a module that starts jobs: a job's one process is forked."""
+
+    def __init__(self, forks: Path | None) -> None:
+        self._forks = forks
 
     def __getattr__(self, name: str) -> Any:
         return getattr(subprocess, name)
 
     def Popen(self, command: list[str], **options: Any) -> Any:  # noqa: N802 - as in subprocess
         """See `subprocess.Popen`."""
-        if _inside.get() and command[:-1] == _START:
-            return ForkedJob(command[-1:], options["env"], options["cwd"])
-        return subprocess.Popen(command, **options)
+        env = options["env"]
+        forks = self._forks or (find_forks("job", env) if _inside.get() else None)
+        if forks is None or command[:-1] != _START:
+            return subprocess.Popen(command, **options)
+        return ForkedJob(forks, command[-1:], env, options["cwd"])
+
+
+def fork_jobs_of(module: ModuleType, forks: Path | None = None) -> None:
+    """Let the module, `workers.worker.launching`, fork by that process; or by this one's inside of `jobs_as_forks`."""
+    setattr(module, "subprocess", _Subprocess(forks))  # noqa: B010 - which a type checker knows as a module
 
 
 @contextmanager
@@ -93,7 +104,3 @@ def jobs_as_forks() -> Iterator[None]:
         yield
     finally:
         _inside.reset(before)
-
-
-_inside = ContextVar("_inside", default=False)
-setattr(launching, "subprocess", _Subprocess())  # noqa: B010 - to a type checker it is a module

@@ -1,9 +1,9 @@
 """Processes as forks of one that has their modules imported: processes of their own, without the seconds of a core that
 importing takes; tests start hundreds.
 
-As a script, `python forks.py KIND`, this is the process that forks: its standard input is a socket on which each byte
-asks for a fork and comes with four files: the connection over which the fork is told what to be and says how it ended,
-and its standard input, output and errors.
+As a script, `python forks.py KIND SOCKET`, this is the process that forks. Whoever connects to the socket sends a byte
+with three files, which become a fork's standard input, output and errors, and is told how it ends. It goes when its own
+standard input ends.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import atexit
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -40,8 +43,9 @@ MODULES: dict[Kind, Sequence[str]] = {
         "workers.worker.trainer",
     ],
 }
+START_S = 120.0
 _lock = Lock()
-_running: dict[Kind, socket.socket] = {}
+_running: dict[Kind, Path] = {}
 
 
 def fork(
@@ -50,28 +54,53 @@ def fork(
     """A process with these standard input, output and errors; on the connection it says its process id on a line of its
     own, and its exit code where it comes to an end by itself.
     """
-    mine, theirs = socket.socketpair()
-    with theirs, _lock:
-        socket.send_fds(_start(kind, env), [b"x"], [theirs.fileno(), *files])
-    mine.sendall(json.dumps([list(words), dict(env), str(cwd)]).encode() + b"\n")
-    return mine
+    return fork_by(find_forks(kind, env), words, env, cwd, files)
 
 
-def _start(kind: Kind, env: Mapping[str, str]) -> socket.socket:
-    """The way to the process that forks, which is started where there is none yet."""
-    if kind not in _running:
-        mine, theirs = socket.socketpair()
-        paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client/src'}"}
-        with theirs:
-            process = subprocess.Popen([sys.executable, __file__, kind], stdin=theirs, env={**env, **paths})
-        _running[kind] = mine
-        atexit.register(process.wait, 10)
-        atexit.register(mine.close)
-    return _running[kind]
+def find_forks(kind: Kind, env: Mapping[str, str]) -> Path:
+    """The socket of this process's one that forks, which is started where there is none yet."""
+    with _lock:
+        if kind not in _running:
+            path = Path(tempfile.mkdtemp(prefix="forks-")) / "socket"
+            paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client/src'}"}
+            process = subprocess.Popen(
+                [sys.executable, __file__, kind, str(path)], stdin=subprocess.PIPE, env={**env, **paths}
+            )
+            _running[kind] = path
+            atexit.register(_end, process, path)
+        return _running[kind]
 
 
-def _serve(kind: Kind) -> None:
-    """Fork whenever asked, until whoever asks has gone."""
+def _end(process: subprocess.Popen[bytes], path: Path) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(60)
+    path.unlink(missing_ok=True)
+    path.parent.rmdir()
+
+
+def fork_by(
+    path: Path, words: Sequence[str], env: Mapping[str, str], cwd: Path, files: tuple[int, int, int]
+) -> socket.socket:
+    """As `fork`, by the process that listens there or is about to."""
+    deadline = time.monotonic() + START_S
+    while True:
+        way = socket.socket(socket.AF_UNIX)
+        try:
+            way.connect(str(path))
+            break
+        except (FileNotFoundError, ConnectionRefusedError):
+            way.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    socket.send_fds(way, [b"x"], files)
+    way.sendall(json.dumps([list(words), dict(env), str(cwd)]).encode() + b"\n")
+    return way
+
+
+def _serve(kind: Kind, path: str) -> None:
+    """Fork whenever asked, until whoever started this has gone."""
     os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as jobs have it before transformers comes in
     gc.disable()
     for name in MODULES[kind]:
@@ -79,26 +108,29 @@ def _serve(kind: Kind) -> None:
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork: its connection says how it ended
-    control = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    while True:
-        asked, files, _, _ = socket.recv_fds(control, 1, 4)
-        if not asked:
-            return
-        if os.fork() == 0:
-            control.close()
-            _become(kind, *files)
-        for file in files:
-            os.close(file)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(64)
+        while True:
+            ready, _, _ = select.select([0, listener], [], [])
+            if 0 in ready:
+                return
+            way, _ = listener.accept()
+            _, files, _, _ = socket.recv_fds(way, 1, 3)
+            if os.fork() == 0:
+                listener.close()
+                _become(kind, way, files)
+            way.close()
+            for file in files:
+                os.close(file)
 
 
-def _become(kind: Kind, connection: int, *files: int) -> NoReturn:
+def _become(kind: Kind, way: socket.socket, files: Sequence[int]) -> NoReturn:
     """Be what is asked for as its script would be, to the end of the process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    way = socket.socket(fileno=connection)
     words, env, cwd = json.loads(way.makefile("rb").readline())
     os.environ.clear()
     os.environ.update(env)
@@ -130,4 +162,4 @@ def _main(kind: Kind, words: list[str]) -> Callable[[], int | None]:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])  # type: ignore[arg-type]  # one of MODULES
+    _serve(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]  # one of MODULES

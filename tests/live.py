@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from tests.commands import run_forked
+from tests.forks import find_forks
 from tests.made_engines import share_engines
 
 # Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
@@ -31,6 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 VISION = os.environ.get("TEST_VISION") or str(Path(sys.executable).parent / "vision")
 """The command; tests of a copy of the project name that of the copy."""
+_FORKING = Path(__file__).parent / "forking"
 START_S = 180.0
 STOP_S = 60.0
 _SLICE = 1_000
@@ -148,8 +150,19 @@ class Live:
 
 
 def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
-    """Start `vision serve` and return at once; a new data folder takes the run's engines."""
+    """Start `vision serve` and return at once; a new data folder takes the run's engines.
+
+    Its jobs are forks of a process that has their libraries, but in tests/faults and where modules come from elsewhere.
+    """
     share_engines(data_dir)
+    env = environment(**extra)
+    is_plain = not {"TEST_VISION", "PYTHONPATH"} & env.keys()
+    if (
+        is_plain
+        and env["VISION_WORKER"] == "true"
+        and "faults/" not in os.environ.get("PYTEST_CURRENT_TEST", "faults/")
+    ):
+        env |= {"TEST_FORKS": str(find_forks("job", environment())), "PYTHONPATH": str(_FORKING)}
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"
     with log.open("ab") as sink:
@@ -158,7 +171,7 @@ def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env=environment(**extra),
+            env=env,
             start_new_session=True,
         )
     return Live(data_dir, log, port, process, extra)

@@ -17,10 +17,13 @@ import httpx
 
 from app.bootstrap import Services
 from app.jobs.spec import JobSpec, Outcome
-from tests.forked_jobs import jobs_as_forks
+from tests.forked_jobs import fork_jobs_of, jobs_as_forks
 from tests.jobs import Owner
 from workers.shared.run import JobRun, Task
+from workers.worker import launching
 from workers.worker.supervisor import supervise
+
+fork_jobs_of(launching)
 
 
 async def run_job(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:
