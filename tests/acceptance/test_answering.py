@@ -128,6 +128,7 @@ def test_the_examples_fit_a_screen() -> None:
     assert all(len(file.read_text().splitlines()) < 40 for file in EXAMPLES.glob("*.py"))
 
 
+@pytest.mark.slow
 def test_a_photograph_is_answered_with_a_warning_or_not_at_all(service: Live, photos: Path) -> None:
     said = {"VISION_SERVER": service.url}
     words = ("ask", "--image", photos / "coffee.jpg", "what is this?")

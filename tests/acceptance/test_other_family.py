@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.live import serving
@@ -16,6 +17,7 @@ def plain(colour: str) -> bytes:
     return encode_photo(Image.new("RGB", (32, 32), colour), "PNG")
 
 
+@pytest.mark.slow
 def test_a_family_by_entry_point_is_taught_and_asked(tmp_path: Path) -> None:
     with serving(tmp_path / "data", PYTHONPATH=str(FAMILY)) as live, live.client() as client:
         listed = {model["id"]: model for model in client.get("/v1/models").json()["data"]}

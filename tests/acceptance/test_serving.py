@@ -90,6 +90,7 @@ def test_two_services_side_by_side_share_nothing(tmp_path: Path) -> None:
         assert list_taught_ids(two) == [second]
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_clear_line(service: Live, tmp_path: Path) -> None:
     done = run("serve", "--port", str(service.port), "--data-dir", tmp_path / "data")
     assert done.returncode != 0
@@ -180,6 +181,7 @@ def test_an_interrupted_command_takes_its_service_along(tmp_path: Path) -> None:
     assert_gone([child.pid for child in children], deadline_s=60)
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy_and_every_command_has_it() -> None:
     told = subprocess.run(
         [sys.executable, "-X", "importtime", VISION, "--help"], capture_output=True, text=True, check=True

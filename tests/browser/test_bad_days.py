@@ -40,6 +40,7 @@ def teach_one(page: Page, picture: Path, label: str) -> None:
     dialog.get_by_role("button", name="Teach it").click()
 
 
+@pytest.mark.slow
 def test_busy_is_counted_down_and_asked_again(tab: Tab, collection: str, tmp_path: Path) -> None:
     tab.expected = ["status of 503"]
     tab.page.clock.install()

@@ -86,9 +86,9 @@ def fill_queue(admin: httpx.Client, collection: str, folder: Path) -> None:
     ("scopes", "shown"),
     [
         (["recognise"], READER),
-        (["recognise", "learn"], ["Teach", *READER]),
+        pytest.param(["recognise", "learn"], ["Teach", *READER], marks=pytest.mark.slow),
         (["recognise", "train"], ["Try", "Ask", "Review", "Train", "Models", "Data sets", "Settings"]),
-        (["learn", "train"], ["Settings"]),
+        pytest.param(["learn", "train"], ["Settings"], marks=pytest.mark.slow),
         (["metrics"], ["Settings"]),
     ],
 )

@@ -54,6 +54,7 @@ def beating(beat: Path) -> Iterator[None]:
         renewing.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("work", "codes"), [(IDLE, {liveness.ORPHANED}), (BUSY, {-signal.SIGALRM})])
 def test_silence_for_a_lease_ends_it(work: str, codes: set[int], tmp_path: Path) -> None:
     beat = tmp_path / "heartbeat"

@@ -83,6 +83,7 @@ def requests_counted(live: Live, route: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_front_ends_are_small_and_load_no_deep_learning_library(service: Live) -> None:
     found = processes(service)
     assert set(found) == {"parent", "front-end-0", "front-end-1", "engine-0"}
@@ -177,6 +178,7 @@ def test_a_killed_front_end_costs_only_its_own_connections(service: Live) -> Non
     assert requests_counted(service, "/healthz") > counted, "no counter falls"
 
 
+@pytest.mark.slow
 def test_a_killed_engine_answers_busy_until_it_is_back(service: Live) -> None:
     with Load(service) as load:
         load.until_answered(20)

@@ -103,6 +103,7 @@ def test_they_are_durable_and_have_pgvector_and_the_redis_protocol(data_dir: Pat
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "volatile-lru"}
 
 
+@pytest.mark.slow
 def test_only_its_user_reaches_it(data_dir: Path) -> None:
     with EmbeddedServers(data_dir, durable=False) as addresses:
         sockets = Path(parse_qs(urlsplit(addresses.database_url).query)["host"][0])
@@ -159,6 +160,7 @@ def test_the_last_of_several_users_stops_the_servers(data_dir: Path) -> None:
     second.stop()
 
 
+@pytest.mark.slow
 def test_several_processes_make_a_data_folder_at_once_whatever_its_path(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)

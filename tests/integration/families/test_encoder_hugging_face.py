@@ -117,6 +117,7 @@ def test_every_runtime_agrees_with_transformers(
     assert encoder.temperature == pytest.approx(model.logit_scale.exp().item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_not_exact_enough_is_not_used(tmp_path: Path) -> None:
     encoder = load_encoder(resolve("clip-tiny"), config_in(tmp_path, parity=1.0))
     assert "float32" in encoder.runtime

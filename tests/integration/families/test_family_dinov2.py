@@ -110,6 +110,7 @@ async def right_of(client: httpx.AsyncClient, model: str | None = None) -> int:
     return right
 
 
+@pytest.mark.slow
 def test_its_vectors_are_the_class_tokens_of_transformers(tmp_path: Path) -> None:
     config = EncoderConfig("cpu", "auto", True, 0.99, 0, link_engines(tmp_path), allow_downloads=False)
     encoder = load_encoder(resolve(MODEL), config)

@@ -57,7 +57,8 @@ def pictures() -> list[Image.Image]:
     ]
 
 
-@pytest.mark.parametrize("name", ["clip-tiny", pytest.param("lite", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["clip-tiny", "lite"])
 def test_every_level_stays_close_and_says_what_it_is_worth(
     cache: Path, pictures: list[Image.Image], name: str
 ) -> None:

@@ -30,6 +30,7 @@ def config_in(folder: Path) -> EncoderConfig:
     return EncoderConfig("cpu", "onnx", False, 0.99, 0, folder, allow_downloads=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip-tiny", "lite"])
 def test_training_sees_the_pixels_that_are_served(name: str, tmp_path: Path) -> None:
     config = config_in(link_engines(tmp_path))
@@ -68,6 +69,7 @@ def test_steps_that_are_not_those_of_the_checkpoint_are_not_served(
     assert strayed.fingerprint == plain.fingerprint
 
 
+@pytest.mark.slow
 def test_a_processor_with_other_steps_is_served_as_it_is(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(TINY, tmp_path / "padded"))
     file = folder / "processor_config.json"
@@ -81,6 +83,7 @@ def test_a_processor_with_other_steps_is_served_as_it_is(tmp_path: Path) -> None
     assert "own processor" in encoder.optimisation.note  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_encoder(resolve("clip-tiny"), config_in(tmp_path))
     monkeypatch.setattr(parity, "images", lambda *args: pytest.fail("measured again"))

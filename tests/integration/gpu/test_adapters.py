@@ -143,6 +143,7 @@ def test_an_adapter_that_cannot_be_run_leaves_its_base_as_it_was(
     held.close()
 
 
+@pytest.mark.slow
 def test_a_tail_of_lite_is_fed_by_the_device(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     module, _ = networks.read_weights(networks.weights_path())
     folder = tmp_path / "tail"

@@ -65,6 +65,7 @@ def test_every_service_opens_and_answers_without_a_deep_learning_library(
 JOBS = "workers.worker.trainer", "workers.training.job", "workers.evaluation.job", "workers.exporting.job"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["workers.methods.head.method", "workers.exporting.encoder_export"])
 def test_a_job_about_an_encoder_imports_no_library_of_vision_language_models_or_of_the_web(more: str) -> None:
     """They take seconds, and every job starts a process."""

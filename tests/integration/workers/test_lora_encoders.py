@@ -187,7 +187,8 @@ def test_a_folder_is_an_encoder_like_any_other(
     assert own.encode_texts(["a circle", "a triangle"]).shape == (2, own.dim)
 
 
-@pytest.mark.parametrize("base", [pytest.param("lite", marks=pytest.mark.slow), "clip-tiny"])
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["lite", "clip-tiny"])
 def test_a_stopped_run_ends_as_one_that_was_left_alone(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, base: str
 ) -> None:

@@ -183,8 +183,10 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
     "family",
     [
         "llava",
-        "blip for questions",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("idefics", "blip for captions")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("blip for questions", "idefics", "blip for captions")
+        ),
     ],
 )
 async def test_what_was_taught_is_what_is_served(

@@ -124,6 +124,7 @@ def test_the_last_stages_learn_along(
     assert accuracy(TrainedClassifier.load(made.folder), found, untouched) >= 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prototypical", "maml", "siamese"])
 def test_a_stopped_run_ends_as_one_that_was_left_alone(
     rows: tuple[Rows, Rows], settings: Settings, tmp_path: Path, method: str

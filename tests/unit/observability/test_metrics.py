@@ -96,6 +96,7 @@ sys.stdout.write(metrics.exposition().decode())
 """
 
 
+@pytest.mark.slow
 def test_a_process_outlives_a_disk_without_one_byte_left(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         if not disk.own:

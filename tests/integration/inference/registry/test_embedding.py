@@ -159,6 +159,7 @@ async def test_the_default_encoder_gives_one_image_the_same_vector_alone_and_in_
     assert texts[0] @ together[0] > texts[1] @ together[0]
 
 
+@pytest.mark.slow
 async def test_reduced_decoding_keeps_the_embedding(default_encoder: LiveEncoder) -> None:
     """Photographs and fine textures blown up to 5,000 pixels: cosine of at least 0.99 to the full decode."""
     cases = [(name, 3_000, "JPEG") for name in ("chelsea", "coffee", "rocket", "astronaut", "camera")]
