@@ -110,6 +110,12 @@ class Tab:
         assert not left, "\n".join(left)
 
 
+def close_dialog(page: Page) -> None:
+    """Press Escape, and wait until what is typed next no longer goes to the dialog."""
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+
+
 def _is_of_a_removed(complaint: str) -> bool:
     """Whether a picture was not found since its example was removed while the picture was on its way."""
     found = re.search(r"status of 404 .*\((http\S+/examples/[^/]+)/image", complaint)

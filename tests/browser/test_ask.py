@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.audits import check_view
-from tests.browser.conftest import PHONE, Tab, TabMaker
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog
 from tests.browser.pictures import choose, drop, write_picture
 from tests.browser.slow_models import SlowModel, slow_model
 from tests.live import Live
@@ -86,7 +86,7 @@ def test_words_come_before_the_answer_is_complete(asking: Page, model: SlowModel
     asking.get_by_role("button", name="Show the call").click()
     call = asking.get_by_role("dialog").locator("pre")
     expect(call).to_contain_text("/v1/caption")
-    asking.keyboard.press("Escape")
+    close_dialog(asking)
     check_view(asking)
 
 

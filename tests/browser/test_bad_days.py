@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab, TabMaker
+from tests.browser.conftest import Tab, TabMaker, close_dialog
 from tests.browser.pictures import drop, write_picture
 from tests.browser.proxies import proxy
 from tests.live import Live, launch
@@ -96,7 +96,7 @@ def test_it_works_under_a_prefix(make_tab: TabMaker, served: Live, collection: s
         expect(card.locator(".thumb img")).to_be_visible()
         page.get_by_role("button", name="Show the call").click()
         expect(page.get_by_role("dialog").locator("pre")).to_contain_text(f"{address}/v1/collections/")
-        page.keyboard.press("Escape")
+        close_dialog(page)
         page.get_by_role("link", name="Settings").click()
         expect(page.get_by_text(f"{address}/v1", exact=False).first).to_be_visible()
         assert (

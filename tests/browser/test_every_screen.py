@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.audits import DOUBLE_ZOOM, check_fit, check_view, find_violations, settle
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, close_dialog
 from tests.browser.pictures import write_picture
 from tests.live import Live
 
@@ -91,8 +91,7 @@ def test_axe_finds_nothing_in_dialogs(tab: Tab) -> None:
         page.keyboard.press(key)
         expect(page.get_by_role("dialog", name=name)).to_be_visible()
         assert not find_violations(page)
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("dialog")).to_be_hidden()
+        close_dialog(page)
 
 
 def test_hostile_labels_are_text(tab: Tab, served: Live) -> None:

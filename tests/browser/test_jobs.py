@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.audits import check_view
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, close_dialog
 from tests.browser.pictures import write_picture
 from tests.browser.trained import (
     COLLECTION,
@@ -119,7 +119,7 @@ def test_a_job_that_ended_says_what_came_of_it_and_is_judged(tab: Tab) -> None:
     check_view(page)
     page.get_by_role("button", name="Show the call").click()
     expect(page.get_by_role("dialog").locator("pre")).to_contain_text("/v1/jobs")
-    page.keyboard.press("Escape")
+    close_dialog(page)
     page.get_by_role("button", name="Evaluate it with pictures").click()
     expect(page.get_by_role("heading", name="Confusion matrix")).to_be_visible(timeout=PATIENCE_MS)
     expect(state_of(page)).to_have_text("done")
@@ -155,7 +155,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     wait_until(page, lambda: bool(asked_for))
     [wrong_one] = list(added["data"]) if "data" in added else [added]
     assert set(asked_for) == {wrong_one["id"]}
-    page.keyboard.press("Escape")
+    close_dialog(page)
     expect(page.get_by_role("button", name="1 picture of mug, taken for boat")).to_be_focused()
     asked_for.clear()
     page.get_by_role("button", name="6 pictures of cactus, told right").click()
@@ -163,7 +163,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     wait_until(page, lambda: len(set(asked_for)) == 6)
     assert {labels[example] for example in asked_for} == {"cactus"}
     check_view(page)
-    page.keyboard.press("Escape")
+    close_dialog(page)
     check_view(page)
     mistake = page.locator(".mistakes li")
     expect(mistake).to_have_count(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.conftest import PHONE, Tab, TabMaker
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog
 
 
 def test_keys_lead_from_screen_to_screen(tab: Tab) -> None:
@@ -14,8 +14,7 @@ def test_keys_lead_from_screen_to_screen(tab: Tab) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard")
     expect(dialog.get_by_text("Go to Teach")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    close_dialog(page)
     page.get_by_role("link", name="Settings").click()
     expect(page.locator("main h1")).to_have_text("Settings")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.browser.conftest import PHONE, Tab, TabMaker
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog
 from tests.browser.pictures import choose, drop, paste, write_picture
 from tests.browser.trained import wait_until
 from tests.cluster import until
@@ -147,7 +147,7 @@ def test_teaching_and_forgetting_are_undone(tab: Tab, pictures: Path, collection
     card(page, "mug").get_by_role("button", name="mug, picture 1").click()
     page.get_by_role("option", name="mug, picture 2").click()
     page.get_by_role("button", name="Forget 1 picture").click()
-    page.keyboard.press("Escape")
+    close_dialog(page)
     expect(card(page, "mug").locator(".count")).to_have_text("2")
     page.locator(".toast", has_text="Forgot").get_by_role("button", name="Undo").click()
     expect(card(page, "mug").locator(".count")).to_have_text("3")
@@ -231,7 +231,7 @@ def test_a_label_is_renamed_merged_and_its_pictures_moved(
     page.get_by_role("button", name="Another label").click()
     page.get_by_placeholder("Name a label").fill("beaker")
     page.get_by_role("button", name="Change", exact=True).click()
-    page.keyboard.press("Escape")
+    close_dialog(page)
     expect(card(page, "beaker").locator(".count")).to_have_text("2")
     expect(card(page, "mug").locator(".count")).to_have_text("1")
     page.get_by_role("button", name="Rename beaker").click()
@@ -265,7 +265,8 @@ def test_a_wrong_label_is_hinted_at_found_and_put_right(
     dialog.get_by_role("searchbox").fill("a red mug")
     page.keyboard.press("Enter")
     expect(dialog.get_by_role("option").first).to_contain_text("mug")
-    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")  # which empties a field for searching, as browsers have it
+    close_dialog(page)
     expect(card(page, "cactus").locator(".count")).to_have_text("4")
     page.keyboard.press("/")
     expect(dialog).to_be_visible()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, close_dialog
 from tests.browser.pictures import choose, drop, drop_text, write_picture
 from tests.browser.trained import wait_until
 from tests.live import Live
@@ -71,7 +71,7 @@ def test_every_word_on_an_answer_counts_and_is_taken_back(
     call = page.get_by_role("dialog").locator("pre")
     expect(call).to_contain_text("-F label=mug")
     expect(call).to_contain_text("/v1/feedback")
-    page.keyboard.press("Escape")
+    close_dialog(page)
     page.get_by_role("group", name="No, it is").get_by_role("button", name="none of these").click()
     expect(page.get_by_text("Noted: it shows none of these.")).to_be_visible()
     expect_words(page, served, taught, none=1)
@@ -202,7 +202,7 @@ def test_labels_are_named_instead_of_taught(tab: Tab, collection: str, tmp_path:
     expect(page.locator(".bars")).to_contain_text("a red mug")
     page.get_by_role("button", name="Show the call").click()
     expect(page.get_by_role("dialog").locator("pre")).to_contain_text("a red mug")
-    page.keyboard.press("Escape")
+    close_dialog(page)
     expect(page.get_by_role("button", name="Back to the taught labels")).to_be_visible()
     field.fill("a cactus, a red mug, a boat")
     page.get_by_role("button", name="Use these").click()
