@@ -21,6 +21,8 @@ let round = 0;
 /** The collection whose pictures `waitingPictures` holds. */
 let shownOf = "";
 let shownOrder: Order | null = null;
+/** Each picture's place in the queue as it was read last: what was decided since may come back. */
+let places = new Map<string, number>();
 /** The picture whose decision was taken back: it is decided next. */
 let takenBack = "";
 /** Decisions on their way: the queue is read again after the last of them. */
@@ -48,15 +50,20 @@ export async function loadQueue(): Promise<void> {
   const path = { collection: name };
   const isFirst = waitingPictures.value === null;
   // the first page is shown at once: each waits a moment for scores by what was taught last
-  const onPage = (read: readonly ReviewPictureInfo[]) => void (isFirst && mine === round && (waitingPictures.value = [...read]));
+  const onPage = (read: readonly ReviewPictureInfo[]) => void (isFirst && mine === round && show([...read]));
   const [rows, figures] = await Promise.all([
     readAll("GET /v1/collections/{collection}/review", { path, query: { order: order.value } }, onPage),
     call("GET /v1/collections/{collection}/review/stats", { path }),
   ]);
   if (mine !== round) return;
-  waitingPictures.value = shownOrder === order.value ? keepFirst(rows) : [...rows];
+  show(shownOrder === order.value ? keepFirst(rows) : [...rows]);
   shownOrder = order.value;
   stats.value = figures;
+}
+
+function show(rows: ReviewPictureInfo[]): void {
+  waitingPictures.value = rows;
+  places = new Map(rows.map((picture, at) => [picture.id, at]));
 }
 
 /** The picture that is looked at stays the first, whatever the new guesses: the next key is meant for it. */
@@ -75,7 +82,7 @@ export function decide(ids: string[], decision: Decision): Promise<ReviewDecisio
   const before = waitingPictures.value ?? [];
   waitingPictures.value = before.filter((picture) => !ids.includes(picture.id));
   sending.value++;
-  return inTurn(() => send(name, ids, decision, before));
+  return inTurn(() => send(name, ids, decision, before.filter((picture) => ids.includes(picture.id))));
 }
 
 async function post(collection: string, ids: string[], decision: Decision): Promise<ReviewDecisionInfo[]> {
@@ -89,7 +96,7 @@ async function post(collection: string, ids: string[], decision: Decision): Prom
   return decided;
 }
 
-async function send(name: string, ids: string[], decision: Decision, before: ReviewPictureInfo[]): Promise<ReviewDecisionInfo[]> {
+async function send(name: string, ids: string[], decision: Decision, decided: ReviewPictureInfo[]): Promise<ReviewDecisionInfo[]> {
   try {
     const done = await post(name, ids, decision).catch((error: unknown) => {
       // the guess moved on while the picture was looked at: what was seen and confirmed is still what it shows
@@ -101,7 +108,7 @@ async function send(name: string, ids: string[], decision: Decision, before: Rev
     return done;
   } catch (error) {
     // somebody else was first, or the guess is another by now: what the service has is shown again
-    if (!(error instanceof Problem) || error.status !== 409) putBack(name, ids, before);
+    if (!(error instanceof Problem) || error.status !== 409) putBack(name, decided);
     throw error;
   } finally {
     sending.value--;
@@ -110,15 +117,11 @@ async function send(name: string, ids: string[], decision: Decision, before: Rev
 }
 
 /** Shows pictures again whose decision failed, at their old place among those that are shown by now. */
-function putBack(name: string, ids: string[], before: ReviewPictureInfo[]): void {
+function putBack(name: string, decided: ReviewPictureInfo[]): void {
   const now = waitingPictures.value;
   if (name !== collectionName.value || !now) return;
-  const places = new Map(before.map((picture, at) => [picture.id, at]));
-  const back = before.filter((picture) => ids.includes(picture.id));
-  const last = places.get(back.at(-1)?.id ?? "") ?? 0;
-  const next = now.findIndex((picture) => (places.get(picture.id) ?? 0) > last);
-  const at = next < 0 ? now.length : next;
-  waitingPictures.value = [...now.slice(0, at), ...back, ...now.slice(at)];
+  const back = decided.filter((picture) => !now.includes(picture));
+  waitingPictures.value = [...now, ...back].sort((one, other) => (places.get(one.id) ?? 0) - (places.get(other.id) ?? 0));
 }
 
 /** Lets the pictures decided last wait again; false where nothing is left to undo. */
