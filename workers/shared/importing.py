@@ -10,11 +10,10 @@ from contextlib import contextmanager
 @contextmanager
 def importing() -> Iterator[None]:
     """For a block that imports: nobody looks for cyclic garbage, which modules do not make and which takes a seventh of
-    the time that torch and transformers take to come in. What is there at its end is left out of later searches.
+    the time that torch and transformers take to come in.
     """
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
