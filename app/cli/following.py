@@ -97,7 +97,7 @@ class JobProgress:
         self.metrics = ""
         self._metrics: dict[str, float] = {}
         self._phase = ""
-        self._before = (0, 0)
+        self._before: tuple[int, int] | None = None
 
     @property
     def unit(self) -> str:
@@ -112,11 +112,12 @@ class JobProgress:
         if name == "progress":
             phase = str(data.get("phase") or "running")
             counted = (data.get("step") or 0, data.get("of") or 0)
-            if phase != self._phase:  # what was counted before it is said once, not of this phase too
-                self._phase, self._before = phase, counted
+            self.eta_s = data.get("eta_s")
+            if phase != self._phase:
+                # a phase's first event repeats what the last one counted; one that knows the time left counts itself
+                self._phase, self._before = phase, counted if self.eta_s is None else None
             self.word = _FITTING.get(self.kind, phase) if phase == "fitting" else phase
             self.step, self.of = (0, 0) if counted == self._before else counted
-            self.eta_s = data.get("eta_s")
         elif name == "metric":
             # held-out figures come now and then: they stay beside the loss of every step
             self._metrics |= {key: value for key, value in data.get("values", {}).items() if key not in _DULL}

@@ -18,13 +18,13 @@ EACH = 40 * MIB
 """What the step below takes for an example."""
 
 
-def fitted(room_mib: int, state_mib: int = 0, **params: Any) -> tuple[Batches, list[int]]:
+def fitted(room_mib: int, state_mib: int = 0, each: int = EACH, **params: Any) -> tuple[Batches, list[int]]:
     tried = []
     gc.collect()
 
     def step(size: int) -> None:
         tried.append(size)
-        torch.ones(size * EACH // 4)
+        torch.ones(size * each // 4)
 
     found = fitting_batches(
         FinetuneParams(**params),
@@ -47,7 +47,8 @@ def test_sizes_are_halved_until_one_fits_and_the_reason_is_told() -> None:
 @pytest.mark.slow
 def test_what_does_not_fit_says_what_would() -> None:
     with pytest.raises(NotTrainableError, match=r"Not even one example.*gradient_checkpointing.*LoRA"):
-        fitted(4)  # far below one example, for a process of many tests may give memory back meanwhile
+        # memory runs out: what was taken cannot be told where a process of many tests gives some back meanwhile
+        fitted(4, each=4 * EACH)
     with pytest.raises(NotTrainableError, match=r"A batch of 32 does not fit.*auto"):
         fitted(400, batch_size=32)
     with pytest.raises(NotTrainableError, match=r"Training needs 500 MiB.*LoRA.*offload_optimizer"):

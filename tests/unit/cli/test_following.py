@@ -110,6 +110,23 @@ def test_a_person_reads_states_and_log_lines(server: Scripted, capsys: pytest.Ca
     assert "the job failed: Every image is the same." in said
 
 
+def test_what_a_phase_counts_is_said_of_it_alone() -> None:
+    """Of a job's progress the newest event alone is kept: the first of a phase may be one that was read too late."""
+    reached = following.JobProgress({**JOB, "kind": "train"})
+
+    def said(**data: Any) -> str:
+        reached.event("progress", data)
+        return reached.describe()
+
+    assert (
+        said(phase="fitting", step=1200, of=100_000, eta_s=700.0)
+        == "fitting, 1200 of 100000 steps, 11:40 left"
+    )
+    assert said(phase="evaluating", step=1200, of=100_000, eta_s=None) == "evaluating"
+    assert said(phase="evaluating", step=3, of=30, eta_s=None) == "evaluating, 3 of 30 images"
+    assert said(phase="saving", step=100_000, of=100_000, eta_s=None) == "saving"
+
+
 def test_a_queued_job_says_what_is_before_it(server: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     def other(name: str, state: str, at: str, queue: str = "cpu") -> dict[str, Any]:
         progress = {"step": 12, "of": 15 if state == "running" else 0}
