@@ -29,7 +29,7 @@ from tests import live, shapes
 from tests.live import Live
 from tests.made_engines import share_engines
 
-LEASE_S = 5.0
+LEASE_S = 8.0
 PERIODS = {
     "VISION_JOB_LEASE_S": str(LEASE_S),
     "VISION_JOB_HEARTBEAT_S": "0.5",

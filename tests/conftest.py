@@ -233,12 +233,12 @@ async def app(
     """The whole service in this process, started, on stores of its own; shared by the run."""
     from app.main import create_app
 
-    # comparing takes seconds at the end of each training; tests/acceptance and test_methods do it
+    # comparing takes seconds at the end of each training, and test_methods does it; which engine is the fastest, and
+    # what trying a model takes of a processor, is chance: int8 and limits have tests of their own
     settings = Settings(
         data_dir=share_engines(tmp_path_factory.mktemp("app")),
-        log_level="error",
-        log_format="text",
-        compare_images=0,
+        **{"log_level": "error", "log_format": "text", "compare_images": 0},
+        **{"int8": False, "upload_check_cpu_s": 120, "upload_check_wall_s": 600},
     )
     with fresh_stores(servers) as stores:
         made = create_app(settings, stores)

@@ -50,7 +50,7 @@ def predictions(folder: Path, images: list[Path]) -> list[list[str]]:
         [sys.executable, "-I", "-c", _THREE_PACKAGES, str(folder / "predict.py"), *map(str, images)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         cwd=folder.parent,
     )
@@ -66,7 +66,7 @@ def say(folder: Path, *words: str | Path, code: int = 0) -> str:
         [sys.executable, "-I", "-c", _WITHOUT_TORCH, str(folder / "answer.py"), *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         cwd=folder.parent,
     )

@@ -43,7 +43,7 @@ MODULES: dict[Kind, Sequence[str]] = {
         "workers.worker.trainer",
     ],
 }
-START_S = 120.0
+START_S = 600.0
 _lock = Lock()
 _running: dict[Kind, Path] = {}
 

@@ -45,7 +45,8 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without any setting of the service, plus `extra`.
 
     No worker runs beside a service unless `VISION_WORKER="true"` asks for it, and none compares what it trained with
-    the closed-form head, which takes seconds each time, unless `VISION_COMPARE_IMAGES` asks for it. `TEST_FRONT_ENDS=2`
+    the closed-form head, which takes seconds each time, unless `VISION_COMPARE_IMAGES` asks for it. Nothing is computed
+    in int8, which is the fastest engine on some machines and now and then on others. `TEST_FRONT_ENDS=2`
     runs every test over a split service that does not say itself how it is split.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
@@ -53,6 +54,7 @@ def environment(**extra: str) -> dict[str, str]:
         clean
         | {"VISION_DEVICE": os.environ.get("VISION_DEVICE", "cpu")}
         | {"NO_COLOR": "1", "COLUMNS": "160", "VISION_WORKER": "false", "VISION_COMPARE_IMAGES": "0"}
+        | {"VISION_INT8": "false"}
         | {"VISION_FRONT_ENDS": os.environ.get("TEST_FRONT_ENDS", "auto")}
         | extra
     )

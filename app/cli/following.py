@@ -114,8 +114,8 @@ class JobProgress:
             counted = (data.get("step") or 0, data.get("of") or 0)
             self.eta_s = data.get("eta_s")
             if phase != self._phase:
-                # a phase's first event repeats what the last one counted; one that knows the time left counts itself
-                self._phase, self._before = phase, counted if self.eta_s is None else None
+                # the first event of a phase repeats what was counted before it, but that of fitting, which begins at 0
+                self._phase, self._before = phase, None if phase == "fitting" else counted
             self.word = _FITTING.get(self.kind, phase) if phase == "fitting" else phase
             self.step, self.of = (0, 0) if counted == self._before else counted
         elif name == "metric":

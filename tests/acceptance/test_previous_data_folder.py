@@ -38,7 +38,9 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             for statement in (folder / "data" / "rows.sql").read_text().splitlines():
                 connection.execute(statement)  # type: ignore[arg-type]
         urls = {"VISION_DATABASE_URL": addresses.database_url, "VISION_REDIS_URL": addresses.redis_url}
-        with serving(folder / "data", VISION_WORKER="true", **urls, **PERIODS) as live:
+        # a lease that outlives the start of the process which jobs are forks of
+        periods = PERIODS | {"VISION_JOB_LEASE_S": "120"}
+        with serving(folder / "data", VISION_WORKER="true", **urls, **periods) as live:
             yield live
     finally:
         servers.stop()

@@ -33,7 +33,9 @@ def plain(text: str) -> str:
 
 def scores(text: str) -> list[float]:
     """The probabilities and likenesses that a text shows, in order; times are left out."""
-    return [float(number) for number in re.findall(r"\b[01]\.\d{3,}\b", text.partition('"timing_ms"')[0])]
+    return [
+        float(number) for number in re.findall(r"\b(?:[01]\.\d{3,}|1\.0)\b", text.partition('"timing_ms"')[0])
+    ]
 
 
 def check_commands(page: str, service: Live, folder: Path) -> None:
@@ -45,10 +47,10 @@ def check_commands(page: str, service: Live, folder: Path) -> None:
         done = subprocess.run(
             ["bash", "-c", command.replace(ADDRESS, service.url)],
             cwd=folder,
-            env=environment(PATH=path, VISION_SERVER=service.url),
+            env=environment(PATH=path, VISION_SERVER=service.url, VISION_PROGRESS_LINE_S="3600"),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, (command, done.stderr)

@@ -67,7 +67,7 @@ def assert_succeeded_once(cluster: Cluster, client: httpx.Client, row: dict[str,
 
 def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Client) -> None:
     worker = cluster.worker()
-    job = cluster.submit(client)
+    job = cluster.submit(client, steps=1_000)
 
     # the child, before it has written anything
     cluster.reaches(job, lambda row: row["phase"] == "preparing")

@@ -101,7 +101,7 @@ async def losses(client: httpx.AsyncClient, job: str) -> dict[int, float]:
 async def a_checkpoint(services: Services, job: str, attempt: asyncio.Task[Any]) -> None:
     """Wait until the attempt has put one into the file store."""
     folder = services.settings.server.data_dir / "files" / "jobs" / job
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(folder.glob("*/checkpoints/*/*/trainer_state.json")):
         assert not attempt.done(), attempt.result()
         assert time.monotonic() < deadline, "no checkpoint was written"
@@ -199,7 +199,7 @@ async def test_a_second_node_joins_and_goes_on_after_a_stop(
     client: httpx.AsyncClient, services: Services, tmp_path: Path
 ) -> None:
     dataset = await prepare_dataset(client, services)
-    params = {**TWO, "epochs": 1, "processes": 1, "nodes": 2, "evaluate_every": 3, "checkpoint_every": 3}
+    params = {**TWO, "epochs": 3, "processes": 1, "nodes": 2, "evaluate_every": 3, "checkpoint_every": 3}
     job = await submit_job(client, dataset, params, "nodes")
     meeting = f"127.0.0.1:{free_port()}"
     first = services.settings.replace(rendezvous=meeting)

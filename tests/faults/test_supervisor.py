@@ -8,9 +8,8 @@ import os
 import resource
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +30,9 @@ from workers.worker import launching
 pytestmark = pytest.mark.slow
 
 LONG = 1_000_000
+CUT_OFF_LEASE_S = 10.0
+STOPPING = Path(__file__).resolve().parents[1] / "stopping"
+"""Lets a training process stop at a phase."""
 
 
 @pytest_asyncio.fixture
@@ -60,59 +62,21 @@ def children() -> list[psutil.Process]:
     return found
 
 
-async def stopped_while_evaluating(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
-    """Near the end of its steps let the child run in short bursts, until it evaluates."""
-    near = lambda row: row["phase"] == "fitting" and row["checkpoint"] and row["of"] - row["step"] < 150  # noqa: E731
-    row = await bench.reaches(job, near, attempt)
-    (child,) = children()
-    while True:
-        child.suspend()
-        await asyncio.sleep(0.15)  # more than the supervisor takes to hear what was told
-        row = await bench.row(job)
-        if row["phase"] == "evaluating":
-            return
-        await asyncio.to_thread(let_run, child, max(0.004, (row["of"] - row["step"]) * 0.001))
-        assert child.status() != psutil.STATUS_ZOMBIE, row
-
-
-def let_run(process: psutil.Process, burst_s: float) -> None:
-    """Until its main thread has had so much of a processor, which a busy machine may not give it for a while."""
-
-    def had_s() -> float:
-        return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
-
-    began, before = time.monotonic(), had_s()
-    process.resume()
-    while had_s() - before < burst_s and time.monotonic() - began < 0.3:
-        time.sleep(0.001)
-
-
-async def stopped_while_saving(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
-    """As soon as there is a folder for the model."""
-    (begun,) = (bench.settings.server.data_dir / "scratch").glob(f"{job}-*")
-    while not list(begun.glob("work/model")):
-        assert not attempt.done()
-        await asyncio.sleep(0.001)
-    (child,) = children()
-    child.suspend()
-    await bench.reaches(job, lambda row: row["phase"] == "saving", attempt)
-
-
-async def stopped_while_preparing(bench: Bench, job: uuid.UUID, attempt: asyncio.Task[None]) -> None:
-    """As soon as it says so."""
-    await bench.reaches(job, lambda row: row["phase"] == "preparing", attempt)
-
-
-async def test_killed_before_and_after_fitting_a_job_ends_once(bench: Bench) -> None:
+async def test_killed_before_and_after_fitting_a_job_ends_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What happens to a fit that is killed, test_jobs.py shows."""
     job = await bench.submit(steps=300, checkpoint_every=50, evaluate_every=300)
     steps = []
-    for number, stopped in enumerate(
-        (stopped_while_preparing, stopped_while_evaluating, stopped_while_saving), 1
-    ):
-        attempt = bench.attempt(job, job_lease_s=60.0)
-        await bench.reaches(job, lambda row, number=number: row["fence"] == number and row["phase"], attempt)
-        await stopped(bench, job, attempt)
+    monkeypatch.setenv("PYTHONPATH", str(STOPPING))
+    for number, phase in enumerate(("preparing", "evaluating", "saving"), 1):
+        monkeypatch.setenv("TEST_STOP_AT", phase)
+        attempt = bench.attempt(job, job_lease_s=60.0, job_environment="PYTHONPATH,TEST_STOP_AT")
+        await bench.reaches(
+            job,
+            lambda row, number=number, phase=phase: (row["fence"], row["phase"]) == (number, phase),
+            attempt,
+        )
         for child in children():
             child.kill()
         await attempt
@@ -189,7 +153,7 @@ async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
     name = sql.Identifier(urlsplit(bench.services.addresses.database_url).path[1:])
     with psycopg.connect(servers.database_url, autocommit=True) as database:
         others = database.execute("SELECT array_agg(pid) FROM pg_stat_activity").fetchone()
-        attempt = bench.attempt(job)
+        attempt = bench.attempt(job, job_lease_s=CUT_OFF_LEASE_S)
         row = await bench.reaches(job, lambda row: row["phase"] == "fitting" and row["step"], attempt)
         (child,) = children()
         database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
@@ -205,13 +169,14 @@ async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
                 assert not attempt.done()
                 await asyncio.sleep(0.05)
             await attempt
-            assert time.monotonic() - away < LEASE_S + 10
+            assert time.monotonic() - away < CUT_OFF_LEASE_S + 20
             assert children() == []
         finally:
             database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     left = await bench.row(job)
     assert (left["state"], left["fence"], left["attempt"]) == ("running", 1, 1), "the sweeper's to tell of"
-    assert left["lease"] < datetime.now(UTC)
+    # the worker counts from before it asked, the database from when it was asked
+    assert left["lease"] < datetime.now(UTC) + timedelta(seconds=CUT_OFF_LEASE_S / 2)
     assert left["step"] >= row["step"]
     assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
 

@@ -92,7 +92,7 @@ async def test_the_deadline_travels_and_is_kept_on_both_sides(
 ) -> None:
     gate = Gate()
     async with squares(settings, pool, gate.run) as (server, client), client.encoder() as live:
-        held = asyncio.create_task(live.embed_images([number(1)], deadline_s=60))
+        held = asyncio.create_task(live.embed_images([number(1)], deadline_s=300))
         await until(gate.is_entered.is_set)
         with pytest.raises(DeadlineExceededError):
             await live.embed_images([number(2), number(3)], deadline_s=0.1)
@@ -155,7 +155,7 @@ async def test_a_thousand_requests_of_all_kinds_settle_and_every_piece_of_memory
         for task in chance.sample(tasks, 150):
             await asyncio.sleep(0.002)
             task.cancel()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             settled = await asyncio.gather(*tasks, return_exceptions=True)
         names = {result if result == "ok" else type(result).__name__ for result in settled}
         assert names <= {
@@ -201,7 +201,7 @@ async def test_questions_of_several_images_do_not_wait_for_each_others_memory(
         answers = await asyncio.gather(*[live.answer(prompt, deadline_s=30) for _ in range(4)])
         assert len({answer.text for answer, _ in answers}) == 1
         with pytest.raises(TooLargeError, match="too large together"):
-            await live.answer(too_large, deadline_s=60)
+            await live.answer(too_large, deadline_s=300)
         await until(lambda: count_taken_bytes(client) == 0)
     await registry.close()
 

@@ -69,6 +69,9 @@ async def service(
         strategies_dir=folder / "own",
         log_level="error",
         log_format="text",
+        int8=False,
+        upload_check_cpu_s=120,
+        upload_check_wall_s=600,
     )
     made = create_app(settings, module_addresses)
     async with made.router.lifespan_context(made):

@@ -143,15 +143,15 @@ async def test_a_folder_of_the_hubs_shape_answers(registry: ModelRegistry, tmp_p
         replies = []
         for examples in ((), (example, example)):
             prompt = Prompt(RED, "what color is this?", "vqa", 5, examples)
-            reply, used = await live.answer(prompt, deadline_s=60)
+            reply, used = await live.answer(prompt, deadline_s=300)
             replies.append(reply)
             assert len(used) == len(examples)
             assert 0 < reply.completion_tokens <= 5 or reply.finish_reason == "stop"
         assert replies[1].prompt_tokens > replies[0].prompt_tokens
         if live.several_images:
             assert replies[1].prompt_tokens > replies[0].prompt_tokens + 2 * 16
-        url = await live.answer(Prompt(RED, "http://127.0.0.1:1/x.png", "vqa", 2), deadline_s=60)
-        forged = await live.answer(Prompt(RED, "<image><image>", "vqa", 2), deadline_s=60)
+        url = await live.answer(Prompt(RED, "http://127.0.0.1:1/x.png", "vqa", 2), deadline_s=300)
+        forged = await live.answer(Prompt(RED, "<image><image>", "vqa", 2), deadline_s=300)
         assert url[0].prompt_tokens
         assert forged[0].prompt_tokens
 
@@ -167,7 +167,7 @@ async def test_a_thin_image_does_not_grow_into_gigabytes(registry: ModelRegistry
     thin = Image.new("RGB", (1, 30_000), "blue")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with registry.vlm(str(tmp_path / "model")) as live:
-        await live.answer(Prompt(thin, "what is this?", "vqa", 2), deadline_s=60)
+        await live.answer(Prompt(thin, "what is this?", "vqa", 2), deadline_s=300)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
@@ -201,5 +201,5 @@ async def test_a_damaged_folder_is_named_and_forgotten(
             pass
     (folder / file).write_bytes(good)
     async with registry.vlm(str(folder)) as live:
-        reply, _ = await live.answer(Prompt(shapes.image(0), "what color is this?", "vqa", 4), deadline_s=60)
+        reply, _ = await live.answer(Prompt(shapes.image(0), "what color is this?", "vqa", 4), deadline_s=300)
     assert reply.text == shapes.list_shapes()[0][0]

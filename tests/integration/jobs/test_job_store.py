@@ -104,8 +104,11 @@ def test_a_line_never_gets_ahead_of_what_others_tell(jobs: Jobs, database_of_mod
         event = "INSERT INTO job_events (job_id, kind, data) VALUES (%s, 'log', %s)"
         service.execute(event, (job.job.id, json.dumps({"line": "Cancelling was asked for."})))
         told = worker.submit(job.log, ["a line"])
-        waits = "SELECT 1 AS one FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
-        deadline = time.monotonic() + 20
+        waits = (
+            "SELECT 1 AS one FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE %s"
+        )
+        deadline = time.monotonic() + 60
         while not jobs.ask(waits, "%FOR NO KEY UPDATE%"):
             assert not told.done(), "it was told while the other's was not there to be seen yet"
             assert time.monotonic() < deadline

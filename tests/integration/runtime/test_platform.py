@@ -269,10 +269,11 @@ async def test_without_redis_requests_are_answered(addresses: Addresses, tmp_pat
     nowhere = Addresses(addresses.database_url, f"unix://{tmp_path}/nothing.sock?db=0")
     async with small_app(nowhere, tmp_path / "data") as client:
         assert (await client.get("/v1/keys")).status_code == 200
-        ready = await client.get("/readyz")
+        deadline = time.monotonic() + 60
+        while "database" in (ready := await client.get("/readyz")).json().get("detail", ""):
+            assert time.monotonic() < deadline  # of a busy machine it may not answer in time now and then
         assert ready.status_code == 503
         assert "redis: does not answer" in ready.json()["detail"]
-        assert "database" not in ready.json()["detail"]
 
 
 # --- ids, logs and metrics

@@ -37,10 +37,10 @@ def fitted(room_mib: int, state_mib: int = 0, each: int = EACH, **params: Any) -
 
 
 def test_sizes_are_halved_until_one_fits_and_the_reason_is_told() -> None:
-    found, tried = fitted(400)
+    found, tried = fitted(500)
     assert tried == [32, 16, 8]
     assert (found.size, found.accumulation) == (8, 4)
-    assert "of 400 MiB" in found.reason
+    assert "of 500 MiB" in found.reason
     assert "the largest that fitted a dry run" in found.reason
 
 

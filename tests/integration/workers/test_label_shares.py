@@ -43,7 +43,7 @@ def examples() -> Examples:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu")
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu", int8=False)
 
 
 def note_of(made: Trained) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def rows() -> tuple[Rows, Rows]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """One folder for what encoders cache."""
-    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu")
+    return Settings(data_dir=share_engines(tmp_path_factory.mktemp("data")), device="cpu", int8=False)
 
 
 @pytest.fixture(scope="module")

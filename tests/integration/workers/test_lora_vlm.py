@@ -90,7 +90,7 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
         replies = []
         for start in range(0, len(prompts), 20):
             part = prompts[start : start + 20]
-            replies += await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in part])
+            replies += await asyncio.gather(*[live.answer(prompt, deadline_s=300) for prompt in part])
     return [reply.text for reply, _ in replies]
 
 
@@ -213,7 +213,9 @@ async def test_what_was_taught_is_what_is_served(
         assert live.tasks == {examples.task}
         for number, answer in zip(numbers, wanted, strict=True):
             text = "" if caption else "how many corners?"
-            reply, _ = await live.answer(Prompt(shapes.image(number), text, examples.task, 12), deadline_s=60)
+            reply, _ = await live.answer(
+                Prompt(shapes.image(number), text, examples.task, 12), deadline_s=300
+            )
             assert reply.text == answer
             assert reply.finish_reason == "stop"
 

@@ -22,6 +22,7 @@ from app.http.problems import name_error
 from app.inference.errors import ModelUnavailableError
 from app.storage.disk import want_of_room
 from app.storage.errors import ArchiveError, InsufficientStorageError
+from tests.integration.embedded.test_embedded import has_ended
 
 MIB = 1 << 20
 LIMITS = ChildLimits(
@@ -232,7 +233,7 @@ def test_it_ends_when_nobody_waits_any_more(tmp_path: Path) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it raises, nobody hears it
         run_bounded("hogs:wait", {"path": str(note)}, LIMITS, doing="Waiting", gone=gone)
     leaving.join()
-    wait_for(lambda: not psutil.pid_exists(int(note.read_text())))
+    wait_for(lambda: has_ended(int(note.read_text())))
 
 
 async def test_a_cancelled_one_ends_and_frees_its_place(tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ async def test_a_cancelled_one_ends_and_frees_its_place(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not psutil.pid_exists(int(note.read_text()))
+    assert has_ended(int(note.read_text()))
     assert await run_bounded_async("hogs:add", {"a": 1, "b": 1}, LIMITS, most=1, doing="Adding")
 
 
@@ -273,7 +274,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     wait_for(lambda: note.exists() and note.read_text() != "")
     parent.kill()
     parent.wait()
-    wait_for(lambda: not psutil.pid_exists(int(note.read_text())))
+    wait_for(lambda: has_ended(int(note.read_text())))
 
 
 def wait_for(is_so: Callable[[], bool], deadline_s: float = 60) -> None:

@@ -122,7 +122,9 @@ def test_what_a_phase_counts_is_said_of_it_alone() -> None:
         said(phase="fitting", step=1200, of=100_000, eta_s=700.0)
         == "fitting, 1200 of 100000 steps, 11:40 left"
     )
-    assert said(phase="evaluating", step=1200, of=100_000, eta_s=None) == "evaluating"
+    reached.event("state", {"state": "running"})
+    assert said(phase="fitting", step=1, of=100_000, eta_s=None) == "fitting, 1 of 100000 steps"
+    assert said(phase="evaluating", step=1, of=100_000, eta_s=None) == "evaluating"
     assert said(phase="evaluating", step=3, of=30, eta_s=None) == "evaluating, 3 of 30 images"
     assert said(phase="saving", step=100_000, of=100_000, eta_s=None) == "saving"
 

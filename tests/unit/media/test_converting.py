@@ -19,7 +19,9 @@ from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
 from tests.image_files import encode_image, gradient
 
-LIMITS = ImageLimits(max_pixels=1_000_000, max_side=5_000, stored_side=512)
+LIMITS = ImageLimits(
+    max_pixels=1_000_000, max_side=5_000, stored_side=512, decoder=DecoderLimits(seconds=120)
+)
 NAMES = {"AVIF": "AVIF", "HEIC": "HEIC", "JPEG2000": "JPEG 2000"}
 
 
@@ -70,7 +72,7 @@ def test_a_damaged_one_is_named(kind: str) -> None:
 
 def test_decoding_ends_at_its_limits() -> None:
     data = written(gradient(4_000, 3_000), "JPEG2000")
-    tight = ImageLimits(decoder=DecoderLimits(memory_mb=256))
+    tight = ImageLimits(decoder=DecoderLimits(memory_mb=256, seconds=120))
     with pytest.raises(CheckLimitError, match="Decoding the JPEG 2000 image took more memory"):
         decode(data, tight)
 

@@ -38,7 +38,7 @@ def prompts() -> list[Prompt]:
 
 async def answer_prompts(registry: ModelRegistry, name: str) -> list[str]:
     async with registry.vlm(name) as live:
-        answers = await asyncio.gather(*[live.answer(prompt, deadline_s=60) for prompt in prompts()])
+        answers = await asyncio.gather(*[live.answer(prompt, deadline_s=300) for prompt in prompts()])
     return [answer.text for answer, _ in answers]
 
 
