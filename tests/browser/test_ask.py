@@ -142,10 +142,11 @@ def test_a_correction_is_taught_shown_to_the_model_and_undone(
         expect(shown).to_be_visible()
         expect(asking.locator(".ask-used img")).to_be_visible()
         expect(asking.locator(".ask-used")).to_contain_text("a cup")
-        check_view(asking)
         asking.locator(".toast", has_text="a cup").get_by_role("button", name="Undo").click()
         expect(asking.get_by_role("button", name="Correct this answer")).to_have_count(2)
         assert client.get(f"/v1/collections/{collection}/answers").json()["data"] == []
+    expect(shown).to_be_visible()
+    check_view(asking)  # after Undo, which is offered for ten seconds only
 
 
 def test_whatever_is_asked_and_answered_is_text(

@@ -260,6 +260,7 @@ def test_a_new_key_stays_until_somebody_has_it(make_tab: TabMaker, key_file: Pat
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="The key is created")
     expect(dialog.locator("pre")).to_be_visible()
+    expect(dialog.get_by_role("button", name="I have it")).to_be_focused()
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     expect(dialog.get_by_role("button", name="I have it")).to_be_focused()

@@ -12,6 +12,7 @@ from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Tab, TabMaker
+from tests.browser.trained import wait_until
 from tests.cluster import until
 from tests.live import Live
 
@@ -165,28 +166,107 @@ def test_enter_after_a_click_confirms_the_guess_and_does_not_press_the_button_ag
     assert (figures["skipped"], figures["decided"]) == (1, 1)
 
 
+def read_order(page: Page, number: int = UNSURE) -> list[str]:
+    """The queue, by the address that the page keeps for each picture."""
+    many = page.get_by_role("button", name="Many at once")
+    many.click()
+    pictures = page.locator(".review-cell img")
+    expect(pictures).to_have_count(number)
+    order: list[str] = pictures.evaluate_all("(pictures) => pictures.map((picture) => picture.src)")
+    many.click()
+    page.evaluate("document.activeElement.blur()")
+    return order
+
+
+def hold_decisions(page: Page) -> list[Route]:
+    """Decisions of one picture, which are answered when the test wants."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method != "POST":
+            return route.fallback()
+        return held.append(route)
+
+    page.route("**/review/*", hold)
+    return held
+
+
 def test_decisions_that_do_not_arrive_come_back_in_their_order(tab: Tab, unsure: str) -> None:
     tab.expected = ["ERR_INTERNET_DISCONNECTED"]
     page = tab.open("review", unsure)
     expect_left(page, UNSURE)
-    page.get_by_role("button", name="Many at once").click()
-    pictures = page.locator(".review-cell img")
-    expect(pictures).to_have_count(UNSURE)
-    read_order = "(pictures) => pictures.map((picture) => picture.src)"  # an address is kept for each picture
-    order = pictures.evaluate_all(read_order)
-    page.get_by_role("button", name="Many at once").click()
-    page.evaluate("document.activeElement.blur()")
+    order = read_order(page)
     tab.context.set_offline(True)
     for _ in range(3):
         page.keyboard.press("s")
     expect(page.get_by_role("alert")).to_contain_text("The service did not answer.")
     expect_left(page, UNSURE)
-    page.get_by_role("button", name="Many at once").click()
-    expect(pictures).to_have_count(UNSURE)
-    assert pictures.evaluate_all(read_order) == order
+    assert read_order(page) == order
     tab.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_be_hidden()
+    expect_left(page, UNSURE)
+
+
+def test_decisions_that_fail_across_each_other_come_back_at_their_places(tab: Tab, unsure: str) -> None:
+    tab.expected = ["ERR_FAILED"]
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    order = read_order(page)
+    held = hold_decisions(page)
+    looks: list[Route] = []
+    # another look would hide where the page itself put them
+    page.route("**/review?*", lambda route: looks.append(route))
+    alert = page.get_by_role("alert")
+
+    def fail_next(left: int) -> None:
+        wait_until(page, lambda: bool(held))
+        held.pop(0).abort()
+        expect_left(page, left)
+        expect(alert).to_contain_text("The service did not answer.")
+
+    page.keyboard.press("s")
+    page.keyboard.press("s")  # which is sent after the first
+    expect_left(page, UNSURE - 2)
+    fail_next(UNSURE - 1)
+    assert read_order(page, UNSURE - 1) == [order[0], *order[2:]]
+    page.keyboard.press("s")  # the first again, so that the second fails before it
+    expect_left(page, UNSURE - 2)
+    expect(alert).to_be_hidden()
+    fail_next(UNSURE - 1)
+    assert read_order(page, UNSURE - 1) == order[1:]
+    fail_next(UNSURE)
+    assert read_order(page) == order
+    wait_until(page, lambda: bool(looks))
+    for look in looks:
+        look.continue_()
+    tab.rest()
+    assert read_order(page) == order
+
+
+def test_a_decision_on_its_way_stays_with_its_collection(
+    tab: Tab, served: Live, unsure: str, collection: str
+) -> None:
+    tab.expected = ["ERR_FAILED"]
+    other = f"{collection[-50:]}-other"
+    with served.client() as client:
+        client.post("/v1/collections", json={"name": other}).raise_for_status()
+        kept = {"review": {"keep": 40, "days": 7}}
+        client.patch(f"/v1/collections/{other}", json=kept).raise_for_status()
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    held = hold_decisions(page)
+    page.keyboard.press("s")
+    wait_until(page, lambda: bool(held))
+    page.get_by_label("Collection").select_option(other)
+    expect(page.get_by_text("Keeps up to 40 pictures for 7 days.")).to_be_visible()
+    expect(page.locator(".review-picture")).to_have_count(0)
+    held[0].abort()
+    expect(page.get_by_role("alert")).to_contain_text("The service did not answer.")
+    expect(page.get_by_text("Nothing waits.")).to_be_visible()
+    tab.rest()
+    expect(page.locator(".review-picture")).to_have_count(0)
+    page.get_by_label("Collection").select_option(unsure)
     expect_left(page, UNSURE)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from playwright.sync_api import Route, expect
 
-from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog, go_by_keys
+from tests.browser.trained import wait_until
 
 
 def test_keys_lead_from_screen_to_screen(tab: Tab) -> None:
     page = tab.open("teach")
-    page.keyboard.type("gy")  # one call: the second key has to come within 1.5 s
-    expect(page.locator("main h1")).to_have_text("Try")
+    go_by_keys(page, "gy", "Try")
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard")
     expect(dialog.get_by_text("Go to Teach")).to_be_visible()
@@ -29,8 +29,7 @@ def test_a_phone_has_the_other_screens_behind_more(make_tab: TabMaker) -> None:
 def test_the_keyboard_goes_on_from_the_screen_that_it_chose(tab: Tab) -> None:
     page = tab.open("teach")
     page.get_by_role("button", name="Search").focus()
-    page.keyboard.type("gm")  # one call: the second key has to come within 1.5 s
-    expect(page.locator("main h1")).to_have_text("Models")
+    go_by_keys(page, "gm", "Models")
     expect(page.locator("#main")).to_be_focused()
 
 
@@ -66,6 +65,8 @@ def test_enter_pressed_twice_makes_one_key(tab: Tab) -> None:
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     made = {"id": "a", "name": "door", "key": "vk_door", "hint": "vk_d", "scopes": [], "workspace": "default"}
+    wait_until(page, lambda: bool(held))
+    page.wait_for_timeout(1000)  # in which a second one would be seen
     held[0].fulfill(json=made)
     expect(page.get_by_role("dialog", name="The key is created")).to_be_visible()
     assert len(held) == 1

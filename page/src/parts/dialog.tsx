@@ -1,6 +1,6 @@
 // A modal <dialog>: Esc and a click beside it close it, focus returns to where it was. Messages stand over it.
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { say } from "../strings";
 import { Icon } from "./icon";
 import { Toasts } from "./toast";
@@ -33,8 +33,11 @@ export function Dialog({ open, title, onClose, sheet, wide, stays, children }: P
     };
   }, [open]);
   useEffect(() => {
+    if (open && stays) dialog.current?.querySelector<HTMLElement>("button.primary")?.focus(); // what had the focus left with what was asked
+  }, [open, stays]);
+  // with what must stay on the screen, not after it: no Escape comes between
+  useLayoutEffect(() => {
     if (!open || !stays) return;
-    dialog.current?.querySelector<HTMLElement>("button.primary")?.focus(); // what had the focus left with what was asked
     // a browser closes a dialog at the second Escape, whatever its cancel event is told
     const keep = (event: KeyboardEvent) => event.key === "Escape" && event.preventDefault();
     addEventListener("keydown", keep, { capture: true });

@@ -169,7 +169,11 @@ function JobTable() {
   }, []);
   const more = async () => {
     const found = await call("GET /v1/jobs", { query: { limit: 50, cursor } });
-    setJobs([...(jobs ?? []), ...found.data]);
+    // as the list is by now: the newest may have been read again meanwhile
+    setJobs((before) => {
+      const known = new Set(before?.map((job) => job.id));
+      return [...(before ?? []), ...found.data.filter((job) => !known.has(job.id))];
+    });
     setCursor(found.next);
   };
   return (

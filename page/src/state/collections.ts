@@ -34,8 +34,16 @@ effect(() => {
   }
 });
 
+let listings = 0;
+let lastListed = 0;
+
+/** Reads which collections there are. */
 export async function loadCollections(): Promise<void> {
+  const mine = ++listings;
   const found = await readAll("GET /v1/collections", {});
+  // a later look was answered first, or one was made meanwhile, which this one does not know
+  if (mine < lastListed) return collectionsLoaded.value ? undefined : loadCollections();
+  lastListed = mine;
   collections.value = [...found];
   collectionsLoaded.value = true;
 }
@@ -94,7 +102,8 @@ export async function ensureCollection(name: string): Promise<void> {
 async function make(name: string): Promise<void> {
   try {
     const made = await call("POST /v1/collections", { json: { name } });
-    collections.value = [...collections.value, made];
+    lastListed = ++listings;
+    collections.value = [...collections.value.filter((other) => other.name !== name), made];
   } catch (error) {
     if (!(error instanceof Problem) || error.status !== 409) throw error;
     await loadCollections(); // somebody else made it

@@ -38,14 +38,14 @@ function inTurn<Result>(act: () => Promise<Result>): Promise<Result> {
 
 /** Reads the queue and its figures; what comes late for another collection is dropped. */
 export async function loadQueue(): Promise<void> {
-  if (sending.value) return;
   const name = collectionName.value;
-  const mine = ++round;
   if (!collection.value?.review || shownOf !== name) {
     waitingPictures.value = null; // of another collection, or not known
     stats.value = null;
   }
   shownOf = name;
+  if (sending.value) return;
+  const mine = ++round;
   if (!collection.value?.review) return;
   const path = { collection: name };
   const isFirst = waitingPictures.value === null;

@@ -32,6 +32,9 @@ export const uploads = signal<Upload[]>([]);
 /** The picture taught last, for the preview. */
 export const lastTaught = signal<File | null>(null);
 
+/** What cards are reading right now: pictures that arrived for them stand until that is through. */
+export const cardReadings = new Set<{ collection: string; label: string }>();
+
 let next = 1;
 let running = 0;
 let refreshTimer = 0;
@@ -160,6 +163,17 @@ function refreshSoon(upload?: Upload): void {
     refreshTimer = 0;
     const looked = arrived;
     arrived = [];
-    void refresh().catch(() => undefined).finally(() => setTimeout(() => looked.forEach(dismiss), SHOWN_ON_MS));
+    void refresh().catch(() => undefined).finally(() => dropLater(looked));
   }, REFRESH_MS);
+}
+
+/** Drops pictures that arrived, but none whose card is only just reading its example. */
+function dropLater(looked: Upload[]): void {
+  if (!looked.length) return;
+  setTimeout(() => {
+    const readings = [...cardReadings];
+    const isAwaited = (upload: Upload) => readings.some((reading) => reading.label === upload.label && reading.collection === upload.collection);
+    looked.filter((upload) => !isAwaited(upload)).forEach(dismiss);
+    dropLater(looked.filter(isAwaited));
+  }, SHOWN_ON_MS);
 }

@@ -11,7 +11,7 @@ import { Choose, useDrop } from "../../parts/ways-in";
 import { cameraOn } from "../../state/camera";
 import { changes, collectionName, hueOf } from "../../state/collections";
 import { countLeaving, leaving } from "../../state/forgetting";
-import { dismiss, Recording, retry, teach, uploads, type Upload } from "../../state/teaching";
+import { cardReadings, dismiss, Recording, retry, teach, uploads, type Upload } from "../../state/teaching";
 import { say } from "../../strings";
 import { LabelName, LabelPictures } from "./label-pictures";
 
@@ -28,11 +28,13 @@ export function LabelCard({ label: { label, examples } }: { label: LabelInfo }) 
   useEffect(() => {
     if (!examples) return;
     const stop = new AbortController();
+    const reading = { collection, label };
+    cardReadings.add(reading);
     const arrived = uploads.value.filter((upload) => upload.label === label && upload.collection === collection && upload.example !== null);
     call("GET /v1/collections/{collection}/examples", { path: { collection }, query: { label, limit: SHOWN }, signal: stop.signal }).then(
       (page) => (setNewest(page.data), arrived.forEach(dismiss)),
       () => undefined,
-    );
+    ).finally(() => cardReadings.delete(reading));
     return () => stop.abort();
   }, [collection, label, examples, changes.value]);
   const add = (files: File[]) => void teach(label, files);
