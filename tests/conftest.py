@@ -42,7 +42,7 @@ from app.settings import Settings
 from app.storage.database import migrate
 from tests.browser.chromium import MISSING
 from tests.live import Live, launch
-from tests.made_engines import engines_folder, share_engines
+from tests.made_engines import STEADY, engines_folder, share_engines
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -233,12 +233,11 @@ async def app(
     """The whole service in this process, started, on stores of its own; shared by the run."""
     from app.main import create_app
 
-    # comparing takes seconds at the end of each training, and test_methods does it; which engine is the fastest, and
-    # what trying a model takes of a processor, is chance: int8 and limits have tests of their own
+    # comparing takes seconds at the end of each training; tests/acceptance and test_methods do it
     settings = Settings(
         data_dir=share_engines(tmp_path_factory.mktemp("app")),
-        **{"log_level": "error", "log_format": "text", "compare_images": 0},
-        **{"int8": False, "upload_check_cpu_s": 120, "upload_check_wall_s": 600},
+        compare_images=0,
+        **STEADY,
     )
     with fresh_stores(servers) as stores:
         made = create_app(settings, stores)

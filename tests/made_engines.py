@@ -11,8 +11,19 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _VARIABLE = "TEST_ENGINES"
+STEADY: dict[str, Any] = {
+    "log_level": "error",
+    "log_format": "text",
+    "int8": False,
+    "upload_check_cpu_s": 120,
+    "upload_check_wall_s": 600,
+}
+"""Settings of a quiet service that does the same on every machine: which engine is the fastest, and how much of a
+processor trying a model takes, is chance, and int8 and the limits have tests of their own.
+"""
 
 
 def engines_folder() -> Path:

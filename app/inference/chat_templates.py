@@ -97,7 +97,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self._steps = 0
-        self._until = time.thread_time() + MAX_SECONDS
+        self._until = time.monotonic() + MAX_SECONDS
 
     def join(self, pieces: Iterable[str]) -> str:
         """What the template writes, in one piece."""
@@ -110,7 +110,7 @@ class _Watch:
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         self._steps += 1
-        if self._steps > MAX_STEPS or time.thread_time() > self._until:
+        if self._steps > MAX_STEPS or time.monotonic() > self._until:
             raise SecurityError("it takes more steps than a conversation needs")
         return self._trace if frame.f_code.co_filename == _FILE else None
 

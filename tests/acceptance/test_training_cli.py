@@ -43,8 +43,10 @@ def test_ten_examples_become_a_model_in_a_folder(working: Live, ten: Path, tmp_p
     said = {"VISION_SERVER": working.url}
     assert run("oneshot", "learn", "--image", ten, **said).returncode == 0
     folder = tmp_path / "few_shot_model"
+    began = time.monotonic()
     done = run("fewshot", "train", "--output-dir", folder, "--name", "two-shapes", *QUICK, **said)
     assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 110
     note = json.loads((folder / "vision.json").read_text())
     assert (note["id"], note["kind"], sorted(note["labels"])) == (
         "two-shapes",

@@ -21,6 +21,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -118,6 +119,19 @@ def close_dialog(page: Page) -> None:
     """Press Escape, and wait until what is typed next no longer goes to the dialog."""
     page.keyboard.press("Escape")
     expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+def hold_posts(page: Page, pattern: str) -> list[Route]:
+    """The POST requests to addresses of a pattern, which are answered when the test wants."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method != "POST":
+            return route.fallback()
+        return held.append(route)
+
+    page.route(pattern, hold)
+    return held
 
 
 def go_by_keys(page: Page, keys: str, heading: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab, TabMaker
+from tests.browser.conftest import Tab, TabMaker, hold_posts
 from tests.browser.trained import wait_until
 from tests.cluster import until
 from tests.live import Live
@@ -178,19 +178,6 @@ def read_order(page: Page, number: int = UNSURE) -> list[str]:
     return order
 
 
-def hold_decisions(page: Page) -> list[Route]:
-    """Decisions of one picture, which are answered when the test wants."""
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if route.request.method != "POST":
-            return route.fallback()
-        return held.append(route)
-
-    page.route("**/review/*", hold)
-    return held
-
-
 def test_decisions_that_do_not_arrive_come_back_in_their_order(tab: Tab, unsure: str) -> None:
     tab.expected = ["ERR_INTERNET_DISCONNECTED"]
     page = tab.open("review", unsure)
@@ -213,7 +200,7 @@ def test_decisions_that_fail_across_each_other_come_back_at_their_places(tab: Ta
     page = tab.open("review", unsure)
     expect_left(page, UNSURE)
     order = read_order(page)
-    held = hold_decisions(page)
+    held = hold_posts(page, "**/review/*")
     looks: list[Route] = []
     # another look would hide where the page itself put them
     page.route("**/review?*", lambda route: looks.append(route))
@@ -255,7 +242,7 @@ def test_a_decision_on_its_way_stays_with_its_collection(
         client.patch(f"/v1/collections/{other}", json=kept).raise_for_status()
     page = tab.open("review", unsure)
     expect_left(page, UNSURE)
-    held = hold_decisions(page)
+    held = hold_posts(page, "**/review/*")
     page.keyboard.press("s")
     wait_until(page, lambda: bool(held))
     page.get_by_label("Collection").select_option(other)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog, go_by_keys
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog, go_by_keys, hold_posts
 from tests.browser.trained import wait_until
 
 
@@ -52,14 +52,7 @@ def test_a_selection_that_ends_beside_a_dialog_leaves_it_open(tab: Tab) -> None:
 
 def test_enter_pressed_twice_makes_one_key(tab: Tab) -> None:
     page = tab.open("settings")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if route.request.method != "POST":
-            return route.fallback()
-        return held.append(route)
-
-    page.route("**/v1/keys", hold)
+    held = hold_posts(page, "**/v1/keys")
     page.get_by_role("button", name="Create a key").click()
     page.get_by_role("dialog").get_by_label("What it is for").fill("door")
     page.keyboard.press("Enter")

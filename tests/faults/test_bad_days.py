@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -32,16 +31,14 @@ def soft_limit(pid: int) -> int:
 def embedded_servers(data_dir: Path) -> list[int]:
     """Process ids of the PostgreSQL and the Valkey of a data folder; not those that they have just forked."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
+    for process in psutil.process_iter(["cmdline", "ppid"]):
         words = process.info["cmdline"] or []
         sockets = {Path(word).parent for word in words if word.endswith("/valkey.conf")}
         folders = {Path(words[index + 1]) for index, word in enumerate(words[:-1]) if word == "-D"}
         if any(_belongs(folder, data_dir) for folder in sockets | folders):
             found.append(process)
     numbers = {process.pid for process in found}
-    with suppress(psutil.NoSuchProcess):
-        return [process.pid for process in found if process.ppid() not in numbers]
-    return []
+    return [process.pid for process in found if process.info["ppid"] not in numbers]
 
 
 def _belongs(folder: Path, data_dir: Path) -> bool:

@@ -9,7 +9,7 @@ import resource
 import threading
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -169,14 +169,13 @@ async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
                 assert not attempt.done()
                 await asyncio.sleep(0.05)
             await attempt
-            assert time.monotonic() - away < CUT_OFF_LEASE_S + 20
+            assert time.monotonic() - away < CUT_OFF_LEASE_S + 10
             assert children() == []
         finally:
             database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     left = await bench.row(job)
     assert (left["state"], left["fence"], left["attempt"]) == ("running", 1, 1), "the sweeper's to tell of"
-    # the worker counts from before it asked, the database from when it was asked
-    assert left["lease"] < datetime.now(UTC) + timedelta(seconds=CUT_OFF_LEASE_S / 2)
+    assert left["lease"] < datetime.now(UTC)
     assert left["step"] >= row["step"]
     assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
 

@@ -145,7 +145,7 @@ async def test_many_examples_are_found_through_the_index(database: Database) -> 
         assert f"Index Scan using {vectors.index_name(KEY)}" in plans["index"], plans["index"]
         assert vectors.index_name(KEY) not in plans["exact"]
     async with database.session() as session:
-        found = await nearest(session, many, KEY, query, 50)  # which of an index levels are, is chance
+        found = await nearest(session, many, KEY, query, 10)
         cosines = [cosine for _, _, cosine in found]
         assert cosines == sorted(cosines, reverse=True)
         assert sum(bool(np.isclose(cosines, cosine, atol=1e-6).any()) for cosine in best) >= 9

@@ -34,7 +34,7 @@ from tests.integration.models.test_trained_models import (
     zip_files,
 )
 from tests.learning import get_json
-from tests.made_engines import link_engines, share_engines
+from tests.made_engines import STEADY, link_engines, share_engines
 from tests.working import run_job
 
 MODEL = "dinov2-tiny"
@@ -67,11 +67,7 @@ async def service(
         device="cpu",
         encoder=MODEL,
         strategies_dir=folder / "own",
-        log_level="error",
-        log_format="text",
-        int8=False,
-        upload_check_cpu_s=120,
-        upload_check_wall_s=600,
+        **STEADY,
     )
     made = create_app(settings, module_addresses)
     async with made.router.lifespan_context(made):

@@ -19,7 +19,7 @@ from workers.datasets.formats import tables
 from workers.datasets.formats.conversations import clean
 from workers.datasets.preparing import UnusableError
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 10
 
 
 def within_deadline(work: Any, *values: Any) -> None:
