@@ -121,6 +121,18 @@ def close_dialog(page: Page) -> None:
     expect(page.locator("dialog[open]")).to_have_count(0)
 
 
+def intercept(page: Page, pattern: str, handler: Callable[[Route], object]) -> None:
+    """Let `handler` answer what an open page asks of a pattern, from here on.
+
+    Chromium says that it intercepts before the page's process has heard of it: the next request may still go past.
+    """
+    page.route("**/healthz?intercepted", lambda route: route.fulfill(status=204))
+    page.route(pattern, handler)
+    deadline = time.monotonic() + 60
+    while page.evaluate("fetch('healthz?intercepted').then((answer) => answer.status)") != 204:
+        assert time.monotonic() < deadline, "requests still go past"
+
+
 def hold_posts(page: Page, pattern: str) -> list[Route]:
     """The POST requests to addresses of a pattern, which are answered when the test wants."""
     held: list[Route] = []
@@ -130,7 +142,7 @@ def hold_posts(page: Page, pattern: str) -> list[Route]:
             return route.fallback()
         return held.append(route)
 
-    page.route(pattern, hold)
+    intercept(page, pattern, hold)
     return held
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab, TabMaker, close_dialog
+from tests.browser.conftest import Tab, TabMaker, close_dialog, intercept
 from tests.browser.pictures import drop, write_picture
 from tests.browser.proxies import proxy
 from tests.live import Live, launch
@@ -54,7 +54,7 @@ def test_busy_is_counted_down_and_asked_again(tab: Tab, collection: str, tmp_pat
         headers = {"Retry-After": "30", "Content-Type": "application/problem+json", "X-Request-ID": "abc"}
         return route.fulfill(status=503, headers=headers, body=json.dumps(BUSY))
 
-    page.route("**/examples", answer)
+    intercept(page, "**/examples", answer)
     teach_one(page, write_picture(tmp_path, "mug", 1), "mug")
     banner = page.get_by_text("The queue of the model is full.")
     expect(banner).to_contain_text("Asking again in")

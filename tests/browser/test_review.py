@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab, TabMaker, hold_posts
+from tests.browser.conftest import Tab, TabMaker, hold_posts, intercept
 from tests.browser.trained import wait_until
 from tests.cluster import until
 from tests.live import Live
@@ -203,7 +203,7 @@ def test_decisions_that_fail_across_each_other_come_back_at_their_places(tab: Ta
     held = hold_posts(page, "**/review/*")
     looks: list[Route] = []
     # another look would hide where the page itself put them
-    page.route("**/review?*", lambda route: looks.append(route))
+    intercept(page, "**/review?*", lambda route: looks.append(route))
     alert = page.get_by_role("alert")
 
     def fail_next(left: int) -> None:
@@ -288,7 +288,7 @@ def test_the_picture_that_is_looked_at_stays_when_the_others_are_ordered_anew(ta
         found = answer.json()
         route.fulfill(response=answer, json={**found, "data": found["data"][::-1]})
 
-    page.route("**/review?*", turn)
+    intercept(page, "**/review?*", turn)
     with page.expect_response("**/review?*"):
         page.evaluate("dispatchEvent(new Event('focus'))")
     tab.rest()

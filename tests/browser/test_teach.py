@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import APIResponse, Page, Route, expect
 
-from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog, go_by_keys
+from tests.browser.conftest import PHONE, Tab, TabMaker, close_dialog, go_by_keys, intercept
 from tests.browser.pictures import choose, drop, paste, write_picture
 from tests.browser.trained import wait_until
 from tests.cluster import until
@@ -200,7 +200,7 @@ def test_a_look_that_is_answered_late_does_not_replace_a_newer_one(
         client.post("/v1/collections", json={"name": collection}).raise_for_status()
         page = tab.open("teach", collection)
         tab.rest()
-        page.route("**/labels?*", hold_first)
+        intercept(page, "**/labels?*", hold_first)
         teach("mug")
         wait_until(page, lambda: bool(late))
         teach("boat")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Tab, close_dialog
+from tests.browser.conftest import Tab, close_dialog, intercept
 from tests.browser.pictures import choose, drop, drop_text, write_picture
 from tests.browser.trained import wait_until
 from tests.live import Live
@@ -161,7 +161,7 @@ def test_a_table_is_saved_whole_and_a_kind_that_browsers_do_not_show_has_a_mark(
         else:
             held.append(route)
 
-    page.route("**/v1/classify", answer)
+    intercept(page, "**/v1/classify", answer)
     choose(page.locator(".drop-target"), tmp_path / "scan.tiff", write_picture(tmp_path, "cactus", 8))
     expect(page.get_by_text("1 of 2 files").first).to_be_visible()
     expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
@@ -181,7 +181,7 @@ def test_an_answer_goes_with_its_collection(tab: Tab, served: Live, taught: str,
     expect(page.locator(".verdict")).to_have_text("mug")
     tab.rest()  # what is still asked of the first collection is not to be held
     held: list[Route] = []
-    page.route("**/v1/collections/*", lambda route: held.append(route))
+    intercept(page, "**/v1/collections/*", lambda route: held.append(route))
     page.get_by_label("Collection").select_option(other)
     expect(page.get_by_role("button", name="Yes, it is mug")).to_be_hidden()
     expect(page.locator(".said").get_by_role("link", name="Teach")).to_be_visible()
