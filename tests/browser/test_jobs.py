@@ -227,6 +227,8 @@ def test_a_list_of_jobs_keeps_each_of_them_while_new_ones_come(tab: Tab, served:
     newest[0] = rows[0]
     expect(names.first).to_have_text("job 120")
     assert names.all_text_contents() == [row["name"] for row in rows[:101]]
+    # there are none, whatever a look at the newest says
+    expect(page.get_by_role("button", name="Older jobs")).to_be_hidden()
 
 
 def test_a_name_that_cannot_be_is_refused_in_words(tab: Tab) -> None:

@@ -140,7 +140,8 @@ function Defaults({ strategy, values, onChange }: { strategy: string; values: Re
 
 function JobTable() {
   const [jobs, setJobs] = useState<JobInfo[] | null>(null);
-  const [cursor, setCursor] = useState<string | null>(null);
+  /** Where the older ones begin; null where the last of them is shown, undefined until the first look. */
+  const [cursor, setCursor] = useState<string | null | undefined>();
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     let timer = 0;
@@ -154,7 +155,7 @@ function JobTable() {
           const oldest = found.data.at(-1)?.created_at ?? "";
           return [...found.data, ...(before ?? []).filter((job) => !newest.has(job.id) && job.created_at <= oldest)];
         });
-        setCursor((before) => before ?? found.next);
+        setCursor((before) => (before === undefined ? found.next : before));
         setError(null);
       } catch (problem) {
         setError(problem);
