@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def ranks() -> list[psutil.Process]:
             ):
                 found.append(process)
     return found
+
+
+@pytest.fixture(autouse=True)
+def compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No training needs a compiler on its worker, nor the minute that one takes."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "compiled"))
+    yield
+    assert not list(tmp_path.glob("compiled/*"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -77,6 +77,15 @@ def meet_alone() -> None:
     os.environ.update({name: str(value) for name, value in alone.items()})
 
 
+def _compile_nothing() -> None:
+    """Keep DeepSpeed from compiling a reduction for inference, which takes every new CPU machine a minute and a C++
+    compiler; training never calls it.
+    """
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def training_arguments(
     params: FinetuneParams,
     batches: Batches,
@@ -100,6 +109,8 @@ def training_arguments(
     deepspeed = deepspeed_config(params, log)
     if deepspeed is not None:
         meet_alone()
+        if device.type == "cpu":
+            _compile_nothing()
     arguments: Any = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=params.passes,
