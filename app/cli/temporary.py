@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +23,7 @@ from app.cli import output
 _START_SECONDS = 180.0  # the very first start prepares a database and the model
 _STOP_SECONDS = 45.0  # a job under way first writes a checkpoint
 _PR_SET_PDEATHSIG = 1
+_LISTENS = re.compile(r"^Listening on (http://[\d.:]+)", re.MULTILINE)
 
 
 class StartError(Exception):
@@ -32,12 +33,11 @@ class StartError(Exception):
 @contextmanager
 def temporary_service(data_dir: Path | None) -> Iterator[str]:
     """Address of a service that lives as long as the block; raises `StartError`."""
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    # the service picks the port itself: one that was found free here could be another program's by the time it listens
+    command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile() as log:
         # a session of its own: Ctrl-C reaches this command first, which then stops the service in order
         process = subprocess.Popen(
             command,
@@ -50,7 +50,7 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
         )
         try:
             with output.err.status("Starting a service for this command (`vision serve` keeps one ready)..."):
-                _wait_until_ready(process, url, log)
+                url = _wait_until_ready(process, log)
             yield url
         finally:
             _stop(process)
@@ -66,12 +66,6 @@ def _environment() -> dict[str, str]:
     return os.environ | own
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _die_with_parent(parent: int) -> None:
     """Runs in the child: a killed command must not leave its service behind (Linux)."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -79,26 +73,36 @@ def _die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: IO[str]) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
+    """The service's address, once it is ready."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise StartError(f"the service did not start (exit code {process.returncode})\n{_tail(log)}")
-        try:
-            reply = httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False)
-            # a full disk stops no command that writes nothing, and the others get an error
-            checks = reply.json().get("checks", {})
-            if reply.is_success or [part for part, state in checks.items() if state != "ok"] == ["disk"]:
-                return
-        except (httpx.HTTPError, ValueError):
-            pass
+        listens = _LISTENS.search(_read(log))
+        if listens and _is_ready(listens[1]):
+            return listens[1]
         time.sleep(0.1)
     raise StartError(f"the service was not ready after {_START_SECONDS:.0f} s\n{_tail(log)}")
 
 
-def _tail(log: IO[str], lines: int = 20) -> str:
-    log.seek(0)
-    return "\n".join(log.read().splitlines()[-lines:])
+def _is_ready(url: str) -> bool:
+    """Whether it answers; a full disk stops no command that writes nothing, and the others get an error."""
+    try:
+        reply = httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False)
+        checks = reply.json().get("checks", {})
+    except (httpx.HTTPError, ValueError):
+        return False
+    return reply.is_success or [part for part, state in checks.items() if state != "ok"] == ["disk"]
+
+
+def _read(log: IO[bytes]) -> str:
+    """What the service said so far; its place for writing, which this process shares, stays where it is."""
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
+
+
+def _tail(log: IO[bytes], lines: int = 20) -> str:
+    return "\n".join(_read(log).splitlines()[-lines:])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
