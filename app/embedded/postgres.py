@@ -86,6 +86,7 @@ class Postgres:
             self.stop()
         if not self.layout.cluster.exists():
             self._create()
+        self._clear_unfinished()
         if not self.running() and not self._password.exists():
             self._single_user(self.layout.cluster, self._login_sql("ALTER"))
         self._start()
@@ -190,8 +191,7 @@ class Postgres:
     def _create(self) -> None:
         """Make the cluster, complete or not at all: under another name first, renamed when it is on disk."""
         home, account = self.layout.cluster.parent, self.layout.account
-        for leftover in home.glob("postgres.new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        self._clear_unfinished()
         fresh = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=home))
         fresh.rmdir()
         private_folder(fresh, account)
@@ -212,6 +212,13 @@ class Postgres:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         sync_folder(home)
+
+    def _clear_unfinished(self) -> None:
+        """Remove the clusters of starts that were killed: an initdb that went on without its parent writes on while
+        its cluster is removed, so the next start, or the end of this one, removes the rest.
+        """
+        for leftover in self.layout.cluster.parent.glob("postgres.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def _login_sql(self, verb: str) -> str:
         return f"{verb} ROLE {ROLE} LOGIN CREATEDB PASSWORD '{secret(self._password)}'"
