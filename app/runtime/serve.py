@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import ExitStack
 
 from app.access.keys import SecretError
@@ -20,7 +22,7 @@ from app.runtime.run_folder import run_folder
 from app.runtime.saying import err, out, plain, say
 from app.runtime.split import Split
 from app.runtime.stopping import FORCED, Stop, StoppedError
-from app.runtime.warming import StartSteps
+from app.runtime.warming import Imports, StartSteps
 from app.settings import Settings
 
 __all__ = ["running_server", "serve"]
@@ -32,6 +34,15 @@ def serve(settings: Settings) -> int:
     The port is taken first, so that a taken one costs nothing; nobody is answered before all is ready. The
     embedded servers stop last. What prevents a start is one sentence, never a traceback.
     """
+    code = _serve(settings)
+    if Imports.going_on():  # an interpreter that ends beside a thread that imports may abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _serve(settings: Settings) -> int:
     settings = settings.replace(data_dir=settings.server.data_dir.expanduser().resolve())
     configure(settings)
     steps = StartSteps()

@@ -48,12 +48,19 @@ class StartSteps:
 class Imports:
     """Imports modules in a thread of their own."""
 
+    _NAME = "imports"
+
     def __init__(self, steps: StartSteps, *modules: str) -> None:
         """Begins at once."""
         self._steps = steps
         self._modules = modules
-        self._thread = threading.Thread(target=self._load, name="imports", daemon=True)
+        self._thread = threading.Thread(target=self._load, name=self._NAME, daemon=True)
         self._thread.start()
+
+    @classmethod
+    def going_on(cls) -> bool:
+        """Whether such a thread is still at work in this process."""
+        return any(thread.name == cls._NAME for thread in threading.enumerate())
 
     def wait(self) -> None:
         """Return when all are there; one that failed fails again, with its reason, where it is used."""
