@@ -23,7 +23,7 @@ from app.cli import output
 _START_SECONDS = 180.0  # the very first start prepares a database and the model
 _STOP_SECONDS = 45.0  # a job under way first writes a checkpoint
 _PR_SET_PDEATHSIG = 1
-_LISTENS = re.compile(r"^Listening on (http://[\d.:]+)", re.MULTILINE)
+_LISTENS = re.compile(r"^Listening on (http://[\d.]+:\d+)[, ]", re.MULTILINE)
 
 
 class StartError(Exception):
@@ -37,7 +37,7 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
     command = [sys.executable, "-m", "app.cli", "serve", "--host", "127.0.0.1", "--port", "0"]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
-    with tempfile.TemporaryFile() as log:
+    with _log_file() as log:
         # a session of its own: Ctrl-C reaches this command first, which then stops the service in order
         process = subprocess.Popen(
             command,
@@ -54,6 +54,13 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
             yield url
         finally:
             _stop(process)
+
+
+def _log_file() -> IO[bytes]:
+    """In memory where the system has such files: a full disk stops no command that writes nothing."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("log"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _environment() -> dict[str, str]:

@@ -215,7 +215,7 @@ class Postgres:
 
     def _clear_unfinished(self) -> None:
         """Remove the clusters of starts that were killed: an initdb that went on without its parent writes on while
-        its cluster is removed, so the next start, or the end of this one, removes the rest.
+        its cluster is removed, so they are looked for again when this one is made, and at every start.
         """
         for leftover in self.layout.cluster.parent.glob("postgres.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from app.access.keys import SecretError
 from app.access.policy import BindRefusedError
@@ -35,11 +36,17 @@ def serve(settings: Settings) -> int:
     embedded servers stop last. What prevents a start is one sentence, never a traceback.
     """
     code = _serve(settings)
-    if Imports.going_on():  # an interpreter that ends beside a thread that imports may abort
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if Imports.going_on():
+        atexit.register(_leave, code)
     return code
+
+
+def _leave(code: int) -> None:
+    """End the process where it would take itself apart: beside a thread that imports, that may abort."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _serve(settings: Settings) -> int:

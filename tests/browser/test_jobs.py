@@ -198,7 +198,10 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     expect(page.get_by_text("The first 40 of 400 labels are shown")).to_be_visible()
 
 
-def test_a_list_of_jobs_keeps_each_of_them_while_new_ones_come(tab: Tab, served: Live) -> None:
+@pytest.fixture
+def many_jobs(tab: Tab, served: Live, tmp_path: Path) -> tuple[list[str], list[int]]:
+    """The names of 120 jobs, the newest first, and which of them is the newest that the page is told of, to be set."""
+    train_things(served, tmp_path)
     with served.client() as client:
         known = client.get("/v1/jobs").json()["data"][0]
     rows = [
@@ -211,24 +214,50 @@ def test_a_list_of_jobs_keeps_each_of_them_while_new_ones_come(tab: Tab, served:
         }
         for number in range(120, 0, -1)
     ]
-    newest = [rows[1]]
+    newest = [1]
 
     def answer(route: Route) -> None:
-        older = "cursor=" in route.request.url
-        first = rows.index(newest[0])
-        page_of = rows[51:101] if older else rows[first : first + 50]
-        route.fulfill(json={"data": page_of, "next": None if older else "more"})
+        after = re.search(r"cursor=(\d+)", route.request.url)
+        first = int(after[1]) if after else newest[0]
+        last = min(first + 50, 101)
+        route.fulfill(json={"data": rows[first:last], "next": str(last) if last < 101 else None})
 
     tab.page.route(re.compile(r"/v1/jobs\?"), answer)
+    return [row["name"] for row in rows], newest
+
+
+def test_a_list_of_jobs_keeps_each_of_them_while_new_ones_come(
+    tab: Tab, many_jobs: tuple[list[str], list[int]]
+) -> None:
+    rows, newest = many_jobs
     page = tab.open("jobs", COLLECTION)
-    page.get_by_role("button", name="Older jobs").click()
+    older = page.get_by_role("button", name="Older jobs")
+    older.click()
     names = page.locator(".job-list .job-name")
     expect(names).to_have_count(100)
-    newest[0] = rows[0]
+    newest[0] = 0
     expect(names.first).to_have_text("job 120")
-    assert names.all_text_contents() == [row["name"] for row in rows[:101]]
-    # there are none, whatever a look at the newest says
-    expect(page.get_by_role("button", name="Older jobs")).to_be_hidden()
+    assert names.all_text_contents() == rows[:101]
+    expect(older).to_be_hidden()  # there are none, whatever a look at the newest says
+
+
+def test_no_job_is_missing_between_two_looks_at_the_list(
+    tab: Tab, many_jobs: tuple[list[str], list[int]]
+) -> None:
+    rows, newest = many_jobs
+    newest[0] = 60
+    page = tab.open("jobs", COLLECTION)
+    older = page.get_by_role("button", name="Older jobs")
+    names = page.locator(".job-list .job-name")
+    expect(names.first).to_have_text("job 60")
+    expect(older).to_be_hidden()
+    newest[0] = 0
+    expect(names.first).to_have_text("job 120")
+    older.click()
+    expect(names).to_have_count(100)
+    older.click()
+    expect(names).to_have_count(101)
+    assert names.all_text_contents() == rows[:101]
 
 
 def test_a_name_that_cannot_be_is_refused_in_words(tab: Tab) -> None:

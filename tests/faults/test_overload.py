@@ -14,7 +14,7 @@ async def test_a_workspace_that_floods_leaves_others_their_share(service: Live) 
 
     Where other processes keep these clients from asking, they cannot use their share: it is measured again.
     """
-    shares = []
+    measured = []
     for _ in range(3):
         found = await overload(service, clients=120, few=FEW, seconds=8)
         for tally in (found.flood, found.few):
@@ -23,7 +23,7 @@ async def test_a_workspace_that_floods_leaves_others_their_share(service: Live) 
         assert found.flood.statuses[503], "the queue has no bound"
         assert not found.few.statuses[503], "who has less than his share was refused"
         assert found.growth_mb < 150, [round(bytes_ / 2**20) for bytes_ in found.memory]
-        shares.append(found.share)
+        measured.append((found.share, found.flood.statuses, found.few.statuses))
         if found.share >= 1 / 3:
             break
-    assert max(shares) >= 1 / 3, shares
+    assert found.share >= 1 / 3, measured

@@ -139,9 +139,8 @@ function Defaults({ strategy, values, onChange }: { strategy: string; values: Re
 }
 
 function JobTable() {
-  const [jobs, setJobs] = useState<JobInfo[] | null>(null);
-  /** Where the older ones begin; null where the last of them is shown, undefined until the first look. */
-  const [cursor, setCursor] = useState<string | null | undefined>();
+  /** `cursor` is where the older ones begin, null where the last of them is shown. */
+  const [list, setList] = useState<{ jobs: JobInfo[]; cursor: string | null } | null>(null);
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     let timer = 0;
@@ -150,12 +149,13 @@ function JobTable() {
       try {
         const found = await call("GET /v1/jobs", { query: { limit: 50 } });
         if (gone) return;
-        setJobs((before) => {
+        setList((before) => {
           const newest = new Set(found.data.map((job) => job.id));
+          // more came than one look shows: those between would be missing, so the list begins anew
+          if (!before?.jobs.some((job) => newest.has(job.id))) return { jobs: found.data, cursor: found.next };
           const oldest = found.data.at(-1)?.created_at ?? "";
-          return [...found.data, ...(before ?? []).filter((job) => !newest.has(job.id) && job.created_at <= oldest)];
+          return { ...before, jobs: [...found.data, ...before.jobs.filter((job) => !newest.has(job.id) && job.created_at <= oldest)] };
         });
-        setCursor((before) => (before === undefined ? found.next : before));
         setError(null);
       } catch (problem) {
         setError(problem);
@@ -168,15 +168,16 @@ function JobTable() {
       clearTimeout(timer);
     };
   }, []);
-  const more = async () => {
+  const more = async (cursor: string) => {
     const found = await call("GET /v1/jobs", { query: { limit: 50, cursor } });
     // as the list is by now: the newest may have been read again meanwhile
-    setJobs((before) => {
-      const known = new Set(before?.map((job) => job.id));
-      return [...(before ?? []), ...found.data.filter((job) => !known.has(job.id))];
+    setList((before) => {
+      if (before?.cursor !== cursor) return before;
+      const known = new Set(before.jobs.map((job) => job.id));
+      return { jobs: [...before.jobs, ...found.data.filter((job) => !known.has(job.id))], cursor: found.next };
     });
-    setCursor(found.next);
   };
+  const { jobs = null, cursor = null } = list ?? {};
   return (
     <section class="stack" aria-labelledby="jobs-list">
       <h2 id="jobs-list">{say.jobs.list}</h2>
@@ -195,7 +196,7 @@ function JobTable() {
           ))}
         </ul>
       )}
-      {cursor && <div><button type="button" onClick={() => void more().catch(setError)}>{say.jobs.older}</button></div>}
+      {cursor && <div><button type="button" onClick={() => void more(cursor).catch(setError)}>{say.jobs.older}</button></div>}
     </section>
   );
 }
