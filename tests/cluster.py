@@ -35,7 +35,7 @@ PERIODS = {
     "VISION_JOB_HEARTBEAT_S": "0.5",
     "VISION_JOB_SWEEP_S": "1",
     "VISION_JOB_CANCEL_POLL_S": "0.3",
-    "VISION_JOB_STOP_GRACE_S": "8",
+    "VISION_JOB_STOP_GRACE_S": "30",
     "VISION_LOG_FORMAT": "text",
     # several processes on few cores: threads that wait for one another by spinning take all of them
     "OMP_NUM_THREADS": "1",

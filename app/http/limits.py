@@ -32,8 +32,10 @@ COMPRESSED = "/v2/"
 """Routes below it unpack compressed bodies themselves, within the same bounds."""
 
 # After an early refusal the rest of the body is read and thrown away for a moment, so that a client that is
-# still sending gets to see the answer instead of a reset connection; then the connection closes.
+# still sending gets to see the answer instead of a reset connection; then the connection closes: at once after a
+# silence, and in any case where the whole takes too long.
 LINGER_SECONDS = 4.0
+LINGER_AT_MOST_SECONDS = 8.0
 LINGER_BYTES = 32 * MIB
 # Unread bodies up to this size are left to the server, which skips them and keeps the connection.
 KEEP_BYTES = MIB // 4
@@ -199,13 +201,16 @@ class LimitsMiddleware:
             self.uploads.add(-1)
 
     async def _drain(self, receive: Receive, body: _Body) -> None:
-        """Throw away what still arrives, for `LINGER_SECONDS` seconds or `LINGER_BYTES` bytes at most."""
+        """Throw away what still arrives, until nothing came for `LINGER_SECONDS`, for `LINGER_AT_MOST_SECONDS` or
+        `LINGER_BYTES` bytes at most.
+        """
         self._release(body)
         left = LINGER_BYTES
         try:
-            async with asyncio.timeout(LINGER_SECONDS):
+            async with asyncio.timeout(LINGER_AT_MOST_SECONDS):
                 while left > 0:
-                    message = await receive()
+                    async with asyncio.timeout(LINGER_SECONDS):
+                        message = await receive()
                     left -= len(message.get("body", b""))
                     if message["type"] != "http.request" or not message.get("more_body", False):
                         break

@@ -39,6 +39,16 @@ _FULL_WORDS = re.compile(
 _OUT_OF_FILES_WORDS = re.compile(r"Too many open files|os error (23|24)\b")
 
 
+def out_of_files() -> OverloadedError | None:
+    """The named error where this process can open no further file right now; None where it can."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno in _OUT_OF_FILES:
+            return _out_of_files(error.errno, str(error))
+    return None
+
+
 def fault_of(
     error: BaseException, folder: Path | None = None, *, what: str = "data"
 ) -> OverloadedError | None:

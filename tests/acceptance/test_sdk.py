@@ -228,7 +228,9 @@ def test_a_folder_is_sent_followed_and_waited_for(working: Live, demo: Path) -> 
         assert len(shown) == ready.summary["splits"]["test"]
         picture = vision.datasets.image(ready, shown[0].image_sha256, size=16)
         assert max(Image.open(io.BytesIO(picture)).size) == 16
-        cancelled = vision.jobs.cancel(vision.train("lite_fewshot", dataset=ready.id))
+        cancelled = vision.jobs.cancel(
+            vision.train("lite_fewshot", dataset=ready.id, params={"steps": 100_000, "patience": 0})
+        )
         with pytest.raises(JobFailedError, match="cancelled"):
             vision.jobs.wait(cancelled)
 

@@ -257,6 +257,25 @@ def test_a_decision_on_its_way_stays_with_its_collection(
     expect_left(page, UNSURE)
 
 
+def test_a_decision_that_fails_is_told_of_though_the_one_before_it_was_taught(tab: Tab, unsure: str) -> None:
+    tab.expected = ["ERR_FAILED"]
+    page = tab.open("review", unsure)
+    expect_left(page, UNSURE)
+    held = hold_posts(page, "**/review/*")
+    page.keyboard.press("1")
+    page.keyboard.press("s")
+    wait_until(page, lambda: bool(held))
+    held.pop().continue_()
+    wait_until(page, lambda: bool(held))
+    held.pop().abort()
+    expect_left(page, UNSURE - 1)
+    tab.rest()
+    expect(page.get_by_role("alert")).to_contain_text("The service did not answer.")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect_left(page, UNSURE - 1)
+
+
 def test_a_collection_that_is_chosen_never_seems_to_have_nothing_to_review(
     tab: Tab, served: Live, unsure: str, collection: str
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Dialog, Page, expect
 
-from tests.browser.conftest import Tab
+from tests.browser.conftest import Tab, hold_posts
 from tests.browser.pictures import drop, paste, write_picture
+from tests.browser.trained import wait_until
 from tests.live import Live
 
 COUNT_PICTURES = """() => {
@@ -174,14 +175,12 @@ def test_leaving_while_pictures_are_on_their_way_is_asked_about(
     tab: Tab, mugs: Path, collection: str
 ) -> None:
     page = tab.open("teach", collection)
-    slow = {"offline": False, "latency": 100, "downloadThroughput": -1, "uploadThroughput": 2000}
-    session = page.context.new_cdp_session(page)
-    session.send("Network.enable")
-    session.send("Network.emulateNetworkConditions", slow)
+    held = hold_posts(page, "**/examples")
     drop(new_label(page), mugs / "mug-1.jpg")
     page.get_by_role("dialog").get_by_placeholder("Name a label").fill("mug")
     page.keyboard.press("Enter")
     expect(page.locator(".picture.coming")).to_be_visible()
+    wait_until(page, lambda: bool(held))
     asked: list[str] = []
 
     def stay(dialog: Dialog) -> None:
@@ -192,6 +191,7 @@ def test_leaving_while_pictures_are_on_their_way_is_asked_about(
     with page.expect_event("dialog"):
         page.evaluate("void setTimeout(() => location.reload())")
     assert asked == ["beforeunload"]
+    held[0].continue_()
     expect(card(page, "mug").locator(".count")).to_have_text("1")
 
 

@@ -151,6 +151,7 @@ def test_a_table_is_saved_whole_and_a_kind_that_browsers_do_not_show_has_a_mark(
     tab: Tab, taught: str, tmp_path: Path
 ) -> None:
     page = tab.open("try", taught)
+    tab.rest()  # another list of collections has what is under way asked again
     with Image.open(write_picture(tmp_path, "mug", 7)) as image:
         image.save(tmp_path / "scan.tiff")
     held: list[Route] = []

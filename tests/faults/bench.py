@@ -18,7 +18,7 @@ from app.bootstrap import Services
 from workers.worker.supervisor import supervise
 
 DEADLINE_S = 60
-LEASE_S = 3.0
+LEASE_S = 60.0
 PERIODS = {"job_lease_s": LEASE_S, "job_heartbeat_s": 0.5, "job_cancel_poll_s": 0.3, "job_stop_grace_s": 8.0}
 
 

@@ -44,6 +44,17 @@ def watcher_of(pid: int) -> int:
     return 0
 
 
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a user of the servers, with its watcher: that would stop what nobody uses half a minute later, in some other
+    test.
+    """
+    watcher = watcher_of(process.pid)
+    with process:
+        process.kill()
+    if watcher:
+        os.kill(watcher, signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data folder that has been used before; nothing runs in it between tests."""
@@ -57,8 +68,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_a_killed_user_leaves_servers_that_the_next_one_joins_and_stops(data_dir: Path) -> None:
     process, addresses = hold(data_dir)
     running = pids(addresses)
-    with process:
-        process.kill()
+    kill(process)
     with EmbeddedServers(data_dir, durable=False) as joined:
         assert joined == addresses
         assert pids(joined) == running
@@ -113,7 +123,7 @@ def test_everything_killed_while_writing_loses_no_committed_row(data_dir: Path) 
                 if len(written) % 100 == 0:
                     break
             # its lock goes with it, and a second user takes the servers over and kills them in turn
-            process.kill()
+            kill(process)
         servers = EmbeddedServers(data_dir)
         postmaster, valkey = pids(servers.start())
         os.kill(postmaster, signal.SIGKILL)
@@ -143,8 +153,7 @@ def test_a_server_that_dies_is_started_again_while_in_use(data_dir: Path) -> Non
 def test_a_hung_valkey_is_replaced_at_the_next_start(data_dir: Path) -> None:
     process, addresses = hold(data_dir)
     running = pids(addresses)
-    with process:
-        process.kill()
+    kill(process)
     os.kill(running[1], signal.SIGSTOP)
     with EmbeddedServers(data_dir, durable=False) as joined:
         assert pids(joined)[0] == running[0]
@@ -186,8 +195,7 @@ def test_lost_sockets_and_a_lost_password_are_made_again(data_dir: Path) -> None
     process, addresses = hold(data_dir)
     with psycopg.connect(addresses.database_url) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS precious (id int)")
-    with process:
-        process.kill()
+    kill(process)
     layout = lay_out(data_dir)
     running = pids(addresses)
     shutil.rmtree(layout.sockets)

@@ -148,13 +148,21 @@ def test_a_job_waits_for_room_uncharged_and_then_ends_well(
         found: dict[str, Any] = client.get(f"/v1/jobs/{job}").json()
         return found
 
-    until(lambda: look()["not_before"])
-    put_off = look()
+    def put_off_now() -> dict[str, Any] | None:
+        found = look()
+        return found if found["not_before"] else None
+
+    def show_put_off() -> str | None:
+        said = run("jobs", "show", job, "--server", live.url).stdout
+        return said if "queued, put off until" in said else None
+
+    put_off = until(put_off_now)
+    assert put_off is not None
     assert (put_off["state"], put_off["attempt"]) == ("queued", 0)
     assert put_off["error"]["status"] == 507
     assert "has no room" in put_off["error"]["detail"]
-    shown = run("jobs", "show", job, "--server", live.url).stdout
-    assert "queued, put off until" in shown
+    shown = until(show_put_off)  # every second a worker tries again
+    assert shown is not None
     assert "has no room" in shown
     disk.clear()
     until(lambda: look()["state"] in FINISHED)

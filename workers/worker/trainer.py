@@ -93,8 +93,9 @@ def _no_room(error: Exception, scratch: Path) -> dict[str, object] | None:
     if isinstance(error, DBAPIError):  # the database's disk is another one
         error = name_failure(error) or error
     named = disk.want_of_room(error, scratch, what=launching.JOB_FILES)
-    if named is None and not isinstance(error, VisionError) and disk.is_full(scratch):
-        named = disk.full(scratch, what=launching.JOB_FILES)  # whatever the library made of it
+    if named is None and not isinstance(error, VisionError):  # whatever the library made of it
+        is_full = disk.is_full(scratch)
+        named = disk.full(scratch, what=launching.JOB_FILES) if is_full else disk.out_of_files()
     if named is None:
         return None
     return launching.wait_for_room(named)

@@ -79,8 +79,9 @@ export async function retryBusy<Result>(sendOnce: () => Promise<Result>, signal?
 }
 
 async function send<Name extends CallName>(name: Name, options: Options<Name>): Promise<Reply<Name>> {
+  const sent = key.value;
   const reply = options.onProgress && options.form ? await upload(name, options) : await ask(name, options);
-  if (reply.status === 401) keyRefused();
+  if (reply.status === 401 && sent === key.value) keyRefused(); // not of a key that another replaced meanwhile
   if (reply.status < 200 || reply.status > 299) throw readProblem(reply.status, reply.text, reply.header);
   return (reply.text && /json/.test(reply.header("Content-Type") ?? "") ? JSON.parse(reply.text) : reply.text) as Reply<Name>;
 }

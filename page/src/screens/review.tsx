@@ -23,10 +23,13 @@ const MAX_GUESSES = 9;
 
 export function Review() {
   const [error, setError] = useState<unknown>(null);
+  const [unread, setUnread] = useState<unknown>(null); // apart: a look that succeeds does not take back that a decision failed
   const [grid, setGrid] = useState(false);
-  const load = () => void loadQueue().then(() => setError(null), setError);
-  const lookAgain = () => void refresh().then(load, setError);
-  useEffect(() => void refresh().catch(setError), []);
+  const load = () => void loadQueue().then(() => setUnread(null), setUnread);
+  const lookAgain = () => (setError(null), void refresh().then(load, setUnread));
+  const problem = error ?? unread;
+  useEffect(() => void refresh().catch(setUnread), []);
+  useEffect(() => setError(null), [collectionName.value]);
   useEffect(load, [changes.value, order.value, collectionName.value]);
   useEffect(() => {
     // another tab may have decided something that taught nothing, so that the collection's version stays
@@ -52,8 +55,8 @@ export function Review() {
         {isOn && <Controls grid={grid} onGrid={setGrid} />}
         <ShowCall />
       </header>
-      {error !== null && <ProblemNote error={error} onRetry={lookAgain} />}
-      {!isKnown.value ? error === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? error === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
+      {problem !== null && <ProblemNote error={problem} onRetry={lookAgain} />}
+      {!isKnown.value ? problem === null && <Progress label={say.app.loading} /> : !isOn ? <Off onError={setError} /> : waitingPictures.value === null ? problem === null && <Progress label={say.app.loading} /> : waitingPictures.value.length === 0 ? <Nothing onError={setError} /> : grid ? <Many onDecide={act} onError={setError} /> : <OneByOne onDecide={act} onError={setError} />}
       {isOn && <Agreement />}
       {isOn && may("learn") && <Kept onError={setError} />}
     </>
@@ -93,7 +96,7 @@ function OneByOne({ onDecide, onError }: { onDecide: (ids: string[], decision: D
   const guesses = picture?.scores.slice(0, MAX_GUESSES) ?? [];
   const choose = (decision: Decision) => picture && void onDecide([picture.id], decision);
   const confirm = () => picture && (picture.rejected ? choose({ decision: "none" }) : choose({ decision: "right", guess: picture.guess }));
-  const takeBack = () => void undo().then((done) => tell(done ? say.review.undone : say.review.nothingToUndo), onError);
+  const takeBack = () => (onError(null), void undo().then((done) => tell(done ? say.review.undone : say.review.nothingToUndo), onError));
   const keys: Shortcut[] = !decides ? [] : [
     ...guesses.map((guess, index) => ({ keys: String(index + 1), does: say.review.itIs(guess.label), run: () => choose({ label: guess.label }) })),
     { keys: "0", does: say.scores.none, run: () => choose({ decision: "none" }) },
@@ -167,7 +170,7 @@ function Many({ onDecide, onError }: { onDecide: (ids: string[], decision: Decis
     setSelected(next);
   };
   const act = (decision: Decision) => void onDecide(ids, decision).then((done) => done && setSelected(new Set()));
-  const takeBack = () => void undo().catch(onError);
+  const takeBack = () => (onError(null), void undo().catch(onError));
   useShortcuts([
     { keys: "n", does: say.review.labelThem, run: () => ids.length > 0 && setNaming(true) },
     { keys: "0", does: say.scores.none, run: () => ids.length > 0 && act({ decision: "none" }) },
@@ -225,7 +228,7 @@ function Nothing({ onError }: { onError: (error: unknown) => void }) {
       <p class="soft">{say.review.doneLead}</p>
       <div class="row">
         <a class="button" href={hrefOf("try")}>{say.try.title}</a>
-        {canUndo.value && <button type="button" onClick={() => void undo().catch(onError)}><Icon name="undo" />{say.app.undo}</button>}
+        {canUndo.value && <button type="button" onClick={() => (onError(null), void undo().catch(onError))}><Icon name="undo" />{say.app.undo}</button>}
       </div>
     </section>
   );
@@ -243,7 +246,7 @@ function Off({ onError }: { onError: (error: unknown) => void }) {
       <p class="note"><Icon name="warning" /><span>{say.review.privacy}</span></p>
       {!may("learn") && <p class="soft">{say.review.offForReaders}</p>}
       {may("learn") && (
-        <form class="row" onSubmit={(event) => (event.preventDefault(), void keepPictures({ keep, days }).catch(onError))}>
+        <form class="row" onSubmit={(event) => (event.preventDefault(), onError(null), void keepPictures({ keep, days }).catch(onError))}>
           <label>{say.review.keep}<input type="number" min={1} required value={keep} onInput={(event) => setKeep(Number(event.currentTarget.value))} /></label>
           <label>{say.review.days}<input type="number" min={1} required value={days} onInput={(event) => setDays(Number(event.currentTarget.value))} /></label>
           <button type="submit" class="primary">{say.review.on}</button>
@@ -258,7 +261,7 @@ function Kept({ onError }: { onError: (error: unknown) => void }) {
   useEffect(() => setSure(false), [collectionName.value]); // sure of one collection is not sure of the next
   const span = collection.value?.review;
   if (!span) return null;
-  const off = () => (sure ? void keepPictures(null).catch(onError) : setSure(true));
+  const off = () => (sure ? (onError(null), void keepPictures(null).catch(onError)) : setSure(true));
   return (
     <p class="row soft">
       {say.review.keeps(span.keep ?? 0, span.days ?? 0)}
