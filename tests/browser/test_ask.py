@@ -45,6 +45,7 @@ def service_settings(model: SlowModel) -> dict[str, str]:
 @pytest.fixture
 def asking(tab: Tab, collection: str, tmp_path: Path) -> Page:
     """The screen with a picture in view."""
+    tab.keep_messages()
     page = tab.open("ask", collection)
     drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 1))
     expect(page.get_by_role("img", name="The picture in view")).to_be_visible()
@@ -146,7 +147,7 @@ def test_a_correction_is_taught_shown_to_the_model_and_undone(
         expect(asking.get_by_role("button", name="Correct this answer")).to_have_count(2)
         assert client.get(f"/v1/collections/{collection}/answers").json()["data"] == []
     expect(shown).to_be_visible()
-    check_view(asking)  # after Undo, which is offered for ten seconds only
+    check_view(asking)
 
 
 def test_whatever_is_asked_and_answered_is_text(
