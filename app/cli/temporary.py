@@ -58,9 +58,10 @@ def temporary_service(data_dir: Path | None) -> Iterator[str]:
 
 def _log_file() -> IO[bytes]:
     """In memory where the system has such files: a full disk stops no command that writes nothing."""
-    if hasattr(os, "memfd_create"):
+    try:
         return os.fdopen(os.memfd_create("log"), "w+b")
-    return tempfile.TemporaryFile()
+    except (AttributeError, OSError):
+        return tempfile.TemporaryFile()
 
 
 def _environment() -> dict[str, str]:

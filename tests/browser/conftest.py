@@ -34,7 +34,7 @@ FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-fo
 _TELL_VIOLATIONS = """addEventListener("securitypolicyviolation",
   (event) => console.error("content policy broken:", event.violatedDirective, event.blockedURI));"""
 _NOT_READY = r"status of 503 .*/readyz\)$"
-"""What `/readyz` answers where a busy machine lets no check end in its seconds."""
+"""What `/readyz` answers now and then where a busy machine lets no check end in its seconds."""
 RESTS_S = 0.5
 RESTS_LOOKS = 5
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -120,9 +120,11 @@ class Tab:
         left = [
             said
             for said in self.complaints
-            if not any(re.search(pattern, said) for pattern in (*self.expected, _NOT_READY))
-            and not _is_of_a_removed(said)
+            if not any(re.search(pattern, said) for pattern in self.expected) and not _is_of_a_removed(said)
         ]
+        not_ready = [said for said in left if re.search(_NOT_READY, said)]
+        if len(not_ready) <= 3:
+            left = [said for said in left if said not in not_ready]
         assert not left, "\n".join(left)
 
 

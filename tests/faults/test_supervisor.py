@@ -170,13 +170,18 @@ async def test_without_a_database_it_trains_until_the_lease_ends_and_no_longer(
                 assert not attempt.done()
                 await asyncio.sleep(0.05)
             await attempt
-            assert time.monotonic() - away < CUT_OFF_LEASE_S + 10
+            gave_up = time.monotonic() - away
+            assert gave_up < CUT_OFF_LEASE_S + 10
             assert children() == []
         finally:
             database.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     left = await bench.row(job)
     assert (left["state"], left["fence"], left["attempt"]) == ("running", 1, 1), "the sweeper's to tell of"
     assert left["lease"] <= cut + timedelta(seconds=CUT_OFF_LEASE_S), "nothing renewed it"
+    # the supervisor counts from before a renewal, the database from its end, which a busy machine holds up
+    assert gave_up > (left["lease"] - cut).total_seconds() - 3, (
+        "it trained for as long as the job was its own"
+    )
     assert left["step"] >= row["step"]
     assert (await bench.client.post(f"/v1/jobs/{job}/cancel")).is_success
 

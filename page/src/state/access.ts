@@ -2,7 +2,7 @@
 import { addressOf, call } from "../api/client";
 import { noAnswer, Problem, readProblem } from "../api/problems";
 import { forgetThumbnails } from "../api/thumbnails";
-import { access, isSendable, locked } from "./session";
+import { access, isSendable, key, locked } from "./session";
 
 /** Whether the service takes this key; raises `Problem` where it does not answer. */
 export async function isGoodKey(key: string): Promise<boolean> {
@@ -17,12 +17,15 @@ export async function isGoodKey(key: string): Promise<boolean> {
 
 /** Looks up what the key allows; raises `Problem` where the service does not answer. */
 export async function lookUpAccess(): Promise<void> {
+  const asked = key.value;
   try {
     const found = await call("GET /v1/access");
+    if (asked !== key.value) return; // another key is in by now, and is looked up itself
     if (access.value && access.value.workspace !== found.workspace) forgetThumbnails();
     access.value = found;
     locked.value = false;
   } catch (error) {
+    if (asked !== key.value) return;
     if (!(error instanceof Problem) || error.status !== 401) throw error;
     access.value = null;
     locked.value = true;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 from typing import Any
 
 import httpx
@@ -134,10 +135,10 @@ async def test_a_body_that_is_no_json_is_refused(client: httpx.AsyncClient) -> N
 
 
 async def test_the_same_image_is_looked_up_the_second_time(client: httpx.AsyncClient, app: FastAPI) -> None:
-    image = base64.b64encode(picture(55_555)).decode()
     hits = app.state.services.metrics.cache.labels("hit")._value
     async with asyncio.timeout(60):  # where Redis does not answer at once, nothing is put or found
-        while True:
+        for seed in itertools.count(55_555):
+            image = base64.b64encode(picture(seed)).decode()
             first = await embed(client, input={"image": image})
             before = hits.get()
             second = await embed(client, input={"image": image})

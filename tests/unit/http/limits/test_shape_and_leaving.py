@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from app.http.limits import LINGER_SECONDS
+from app.http.limits import LINGER_AT_MOST_SECONDS, LINGER_SECONDS
 from tests.unit.http.limits.served import END, FORM, MIB, Served, check_problem, part
 from tests.wire import post, read_reply, serve, until
 
@@ -131,3 +131,4 @@ def test_resets_do_not_disturb_others(served: Served) -> None:
     )
     assert reply.json()["images"] == [3]
     assert LINGER_SECONDS < 5
+    assert LINGER_AT_MOST_SECONDS < 10

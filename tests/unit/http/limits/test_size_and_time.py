@@ -7,7 +7,9 @@ import time
 from contextlib import ExitStack, suppress
 
 import httpx
+import pytest
 
+from app.http import limits
 from tests.unit.http.limits.served import END, FORM, MIB, Served, check_problem, part
 from tests.wire import Wire, post, read_reply, until
 
@@ -16,6 +18,15 @@ def test_a_stated_length_beyond_the_limit_is_refused_before_the_body(served: Ser
     reply = served.wire.send(post("/upload", "Content-Type: image/jpeg", length=3 * MIB))
     check_problem(reply, 413, "too_large")
     assert reply.headers["connection"] == "close"
+
+
+def test_who_trickles_on_after_a_refusal_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINGER_AT_MOST_SECONDS", 1.0)
+    monkeypatch.setattr(limits, "LINGER_SECONDS", 600.0)
+    with served.wire.connect() as connection:
+        connection.sendall(post("/upload", "Content-Type: image/jpeg", length=3 * MIB))
+        check_problem(read_reply(connection), 413, "too_large")
+        until(lambda: _hung_up(connection))
 
 
 def test_a_body_of_unstated_length_is_refused_where_it_passes_the_limit(served: Served) -> None:
