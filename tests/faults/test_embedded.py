@@ -52,7 +52,8 @@ def kill(process: subprocess.Popen[str]) -> None:
     with process:
         process.kill()
     if watcher:
-        os.kill(watcher, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(watcher, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,9 @@ def test_a_full_disk_is_known_whatever_a_library_makes_of_it(
     assert "The disk that keeps models is full (" in named.detail
     assert disk.want_of_room(caught.value, Path("/"), what="models") is not None
     assert disk.want_of_room(named, Path("/"), what="models") is named
+    with no_file_to_open():
+        assert isinstance(disk.out_of_files(), TooManyOpenFilesError)
+    assert disk.out_of_files() is None
 
 
 def wrapped(*, hidden: bool) -> None:

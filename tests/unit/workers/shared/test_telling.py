@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.jobs.spec import JobSpec
 from app.settings import Settings
+from tests.unit.storage.test_disk import no_file_to_open
 from workers.shared import run as module
 from workers.shared.run import JobRun, Task
 from workers.worker import trainer
@@ -122,6 +123,14 @@ def test_a_full_database_is_not_taken_for_the_disk_of_the_job(tmp_path: Path) ->
     told = trainer._describe_error(OperationalError("INSERT", {}, said), tmp_path)
     assert (told["code"], told["again"], told["wait"]) == ("insufficient_storage", True, True)
     assert "The database's disk is full" in str(told["detail"])
+
+
+def test_a_process_that_can_open_no_file_lets_its_job_wait_whatever_a_library_says(tmp_path: Path) -> None:
+    error = RuntimeError("File /scratch/weights.pt cannot be opened.")
+    assert trainer._describe_error(error, tmp_path)["code"] == "training_failed"
+    with no_file_to_open():
+        told = trainer._describe_error(error, tmp_path)
+    assert (told["code"], told["again"], told["wait"]) == ("too_many_open_files", True, True)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
