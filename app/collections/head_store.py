@@ -83,8 +83,9 @@ class HeadStore:
         fresh = False  # a fit that began before this request may have read an older version
         while fitted is None or (fitted.version < known.version and not fresh):
             fit = self._fits.get(place)
-            fresh = fit is None
-            fitted = await asyncio.shield(fit or self._begin(place, known))
+            if fit is None or fit.done():  # one that has ended is still there until the event loop tells of it
+                fit, fresh = self._begin(place, known), True
+            fitted = await asyncio.shield(fit)
         if place in self._fitted:
             self._fitted.move_to_end(place)
         if fitted.head is None:
@@ -126,7 +127,8 @@ class HeadStore:
         return fit
 
     def _end(self, place: _Place, fit: asyncio.Task[_FittedHead]) -> None:
-        del self._fits[place]
+        if self._fits.get(place) is fit:
+            del self._fits[place]
         if not fit.cancelled():
             fit.exception()  # seen, even when every request has left
 

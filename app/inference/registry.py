@@ -236,14 +236,15 @@ class ModelRegistry:
             if self._closed:
                 raise OverloadedError("The service is shutting down.")
             task = self._loads.get(key)
-            if task is None:
+            if task is None or task.done():  # one that has ended is waited for without letting others run
                 task = self._loads[key] = asyncio.create_task(self._load(kind, source))
                 task.add_done_callback(lambda done: self._forget_load(key, done))
             await asyncio.shield(task)  # one caller leaving must not stop the load that others wait for
         return slot
 
     def _forget_load(self, key: _Key, task: asyncio.Task[None]) -> None:
-        self._loads.pop(key, None)
+        if self._loads.get(key) is task:
+            del self._loads[key]
         if not task.cancelled():
             task.exception()  # seen, even when every caller has left
 

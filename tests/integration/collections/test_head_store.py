@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import httpx
@@ -98,6 +101,22 @@ async def find_collection(services: Services, client: httpx.AsyncClient, name: s
     return await Directory(services.database, services.redis, interval_s=60).get(workspace, name)
 
 
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """Fail a block that takes longer, even one that never lets the event loop run."""
+
+    def fail(_: int, __: FrameType | None) -> None:
+        raise AssertionError(f"it goes on after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def assert_same(one: Head, other: Head, dim: int) -> None:
     """Both say the same of anything."""
     assert one.labels == other.labels
@@ -185,6 +204,33 @@ async def test_requests_that_come_together_share_one_fit(
     heads = await asyncio.gather(*(fresh.head(collection, live) for _ in range(10)))
     assert rows.read == 2
     assert all(head is heads[0] for head in heads)
+
+
+async def test_a_change_in_the_moment_a_fit_ends_is_fitted(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks between the end of a fit and the event loop's telling of it once waited for it for ever, without letting
+    anything else of the service run.
+    """
+    await make(client, "moment", ENCODER)
+    await teach(client, "a", picture(1), collection="moment")
+    fresh = store(services)
+    refit = HeadStore._refit
+    asked: list[asyncio.Task[Head]] = []
+
+    async def refit_then_ask(*arguments: Any) -> Any:
+        fitted = await refit(*arguments)
+        if not asked:
+            await teach(client, "b", picture(2), collection="moment")
+            newer = await find_collection(services, client, "moment")
+            asked.append(asyncio.create_task(fresh.head(newer, live)))  # its first step comes before the news
+        return fitted
+
+    monkeypatch.setattr(HeadStore, "_refit", refit_then_ask)
+    with ended_after(30):
+        assert (await fresh.head(await find_collection(services, client, "moment"), live)).labels == ["a"]
+        assert (await asked[0]).labels == ["a", "b"]
+    await fresh.close()
 
 
 async def test_a_fit_goes_on_when_the_one_who_asked_leaves(
