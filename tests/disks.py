@@ -36,9 +36,12 @@ class SmallDisk:
         return self.folder / "ballast"
 
     def fill(self, left_mb: int = 8) -> None:
-        """Leave less room than is to be kept free; of a disk of its own, so many MiB, or with 0 not one byte."""
+        """Leave less room than is to be kept free; of a disk of its own, so many MiB, or with 0 not one byte.
+
+        Once more takes what came free since.
+        """
         size = shutil.disk_usage(self.folder).free - left_mb * _MIB if self.own else 2 * _SLACK_MB * _MIB
-        with self._ballast.open("wb", buffering=0) as file:
+        with self._ballast.open("ab", buffering=0) as file:
             if left_mb or not self.own:
                 os.posix_fallocate(file.fileno(), 0, size)
                 return

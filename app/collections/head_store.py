@@ -83,7 +83,8 @@ class HeadStore:
         fresh = False  # a fit that began before this request may have read an older version
         while fitted is None or (fitted.version < known.version and not fresh):
             fit = self._fits.get(place)
-            if fit is None or fit.done():  # one that has ended is still there until the event loop tells of it
+            # one that has ended stays there until the event loop tells of it
+            if fit is None or fit.done():
                 fit, fresh = self._begin(place, known), True
             fitted = await asyncio.shield(fit)
         if place in self._fitted:
