@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import threading
 import time
@@ -10,7 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.errors import OverloadedError
+
 TICK_SECONDS = 0.02
+RETRY_AFTER_SECONDS = 5
 _folder: Path | None = None
 
 
@@ -40,9 +44,16 @@ class Slots:
         return self._give_back
 
     @contextmanager
-    def hold(self, most: int) -> Iterator[None]:
-        """One of them for a block, waited for. Blocks."""
+    def hold(
+        self, most: int, *, deadline: float = math.inf, gone: threading.Event | None = None
+    ) -> Iterator[None]:
+        """One of them for a block, waited for. Blocks.
+
+        Raises OverloadedError at the `deadline`, a moment of `time.monotonic()`, and once `gone` is set.
+        """
         while (give_back := self.take(most)) is None:
+            if time.monotonic() > deadline or (gone is not None and gone.is_set()):
+                raise OverloadedError(retry_after_s=RETRY_AFTER_SECONDS)
             time.sleep(TICK_SECONDS)
         try:
             yield

@@ -36,6 +36,9 @@ _REMOVED = (
     "AND version > %(since)s AND added_version <= %(since)s"
 )
 
+_MAX_READS = 4
+"""Fits that read their vectors at the same time: each holds a database connection that requests may need."""
+
 _Place = tuple[uuid.UUID, str]
 """Collection and encoder key."""
 _LabelText = tuple[str, str]
@@ -68,6 +71,8 @@ class HeadStore:
     _zero_shot: OrderedDict[tuple[str, tuple[str, ...]], Head] = field(
         default_factory=OrderedDict, init=False
     )
+
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READS), init=False)
 
     _naming: WeakValueDictionary[tuple[str, tuple[str, ...]], asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
@@ -171,7 +176,7 @@ class HeadStore:
     ) -> tuple[Collection, SupportSet, Sequence[Label]]:
         """The collection's row, supports and labels, all of one moment; what `old` has is not read again."""
         dim = live.dim
-        async with self.database.session() as session:
+        async with self._reading, self.database.session() as session:
             await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             row = await session.get(Collection, known.id)
             if row is None:

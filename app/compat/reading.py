@@ -108,7 +108,7 @@ async def keep_images(
         entry = spool.open()
         entries.append(entry)
         entry.write(image)
-    await convert_images(entries, settings, spool)
+    await convert_images(request, entries, settings, spool)
     return entries
 
 

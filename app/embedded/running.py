@@ -66,7 +66,7 @@ class Announcement:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # a service of an earlier version holds no lock
-                if running_server(self._data_dir) not in (None, self._url):
+                if running_server(self._data_dir, besides=self._url) is not None:
                     raise BlockingIOError
                 note = {"url": self._url, "pid": os.getpid(), "version": __version__}
                 write_private(self._data_dir / NOTE, json.dumps(note) + "\n")
@@ -86,13 +86,18 @@ class Announcement:
                     return
 
 
-def running_server(data_dir: Path) -> str | None:
-    """Address of the service that serves `data_dir` right now: its process lives and answers; else None."""
+def running_server(data_dir: Path, besides: str | None = None) -> str | None:
+    """Address of the service that serves `data_dir` right now: its process lives and answers; else None.
+
+    One at the address `besides` is not asked: a killed service's number may be this one's, and its address too.
+    """
     import httpx
 
     try:
         note = json.loads((data_dir.expanduser() / NOTE).read_text(encoding="utf-8"))
         url, pid = str(note["url"]), int(note["pid"])
+        if url == besides:
+            return None
         os.kill(pid, 0)
     except PermissionError:
         pass  # it lives, under another user

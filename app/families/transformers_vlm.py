@@ -93,7 +93,8 @@ class TransformersVlm(ABC):
         special = set(processor.tokenizer.all_special_tokens) | {
             str(getattr(processor, "image_token", IMAGE))
         }
-        self.control_tokens = sorted(special | {IMAGE, FAKE}, key=len, reverse=True)
+        # an empty one stands between any two letters: it could be taken out for ever
+        self.control_tokens = sorted((special | {IMAGE, FAKE}) - {""}, key=len, reverse=True)
         """Taken out of clients' texts, longest first."""
 
     @property

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.quota import StorageQuota
@@ -18,7 +17,6 @@ from app.collections import vectors
 from app.collections.learning import Learning
 from app.collections.neighbours import ReviewRetention
 from app.collections.service import lock_images
-from app.errors import VisionError
 from app.feedback import outcomes, repository
 from app.feedback.diversity import place_picture
 from app.feedback.handover import HandOver, UnsurePicture
@@ -83,7 +81,7 @@ class Keeper:
         while True:
             try:
                 await self.sweep()
-            except (VisionError, SQLAlchemyError, OSError) as error:
+            except Exception as error:  # whatever it is, a later sweep may succeed
                 log.warning("pictures kept for review could not be swept", reason=type(error).__name__)
             await asyncio.sleep(self.settings.review_sweep_s)
 
@@ -95,10 +93,13 @@ class Keeper:
             try:
                 outcome = await self._keep(picture)
                 self._is_failing = False
-            except (VisionError, SQLAlchemyError, OSError) as error:
+            except Exception as error:  # whatever it is, the next picture may be kept
                 outcome = "refused"
                 if not self._is_failing:  # said once, not for each picture
-                    log.warning("a picture could not be kept for review", reason=str(error)[:300])
+                    log.warning(
+                        "a picture could not be kept for review",
+                        reason=(str(error) or type(error).__name__)[:300],
+                    )
                 self._is_failing = True
             finally:
                 picture.entry.close()

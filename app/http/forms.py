@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from python_multipart.multipart import parse_options_header
 
 from app import errors
 from app.http.base64_images import HEAD_BYTES, decode_text, is_data_uri, is_web_address, refuse_address
+from app.http.disconnect import unless_disconnected
 from app.http.errors import TooManyPartsError, UnsupportedMediaTypeError
 from app.http.multipart import IMAGE_NAMES, Parts, check_text, shorten_name
 from app.http.spool import Entry, Spool
@@ -84,7 +86,7 @@ async def read_upload(request: Request, settings: Settings, spool: Spool) -> Upl
         for number, entry in enumerate(upload.images):
             if _is_written(entry.head(HEAD_BYTES)):
                 upload.images[number] = await _read_written(entry, spool)
-        await convert_images(upload.images, settings, spool)
+        await convert_images(request, upload.images, settings, spool)
         for name in request.query_params:
             if name not in upload.fields:
                 upload.fields[name] = [
@@ -147,15 +149,23 @@ class _Reader:
         self.upload.fields = fields
 
 
-async def convert_images(images: list[Entry], settings: Settings, spool: Spool) -> None:
+async def convert_images(request: Request, images: list[Entry], settings: Settings, spool: Spool) -> None:
     """Put JPEGs in the places of AVIF, HEIC and JPEG 2000 images, which are decoded in processes of their own.
 
-    Raises what `app.media.converting.convert` raises.
+    Call it once the request's body was read. Raises what `app.media.converting.convert_async` raises, and
+    ClientDisconnect.
     """
+    kinds = [sniff(entry.head(HEAD_BYTES)) for entry in images]
+    if not CONVERTED.isdisjoint(kinds):
+        await unless_disconnected(request, _convert(images, kinds, settings, spool))
+
+
+async def _convert(
+    images: list[Entry], kinds: Sequence[str | None], settings: Settings, spool: Spool
+) -> None:
     limits = ImageLimits.from_settings(settings)
-    for number, entry in enumerate(images):
-        kind = sniff(entry.head(HEAD_BYTES))
-        if kind not in CONVERTED:
+    for number, (entry, kind) in enumerate(zip(images, kinds, strict=True)):
+        if kind is None or kind not in CONVERTED:
             continue
         with naming(number, len(images)):
             data = await convert_async(
@@ -164,6 +174,7 @@ async def convert_images(images: list[Entry], settings: Settings, spool: Spool) 
                 max_pixels=limits.max_pixels,
                 max_side=limits.max_side,
                 limits=limits.decoder,
+                wait_s=settings.batching.deadline_s,
             )
         converted = spool.open()
         images[number] = converted

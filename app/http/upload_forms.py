@@ -52,7 +52,7 @@ class UploadForm(Generic[AnyForm]):
         close_with_request(request, upload.close)
         if self.or_text is not None:
             upload.take_images(self.or_text, spool)
-            await convert_images(upload.images, settings, spool)
+            await convert_images(request, upload.images, settings, spool)
         fields = parse_fields(self.fields, upload.fields, settings)
         count = len(upload.images)
         if self.images == "several" and not count:

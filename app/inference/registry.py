@@ -31,6 +31,7 @@ from app.inference.protocols import RemoteModel
 from app.inference.sources import CHECKPOINTS, EncoderSource, Kind
 from app.settings import Settings
 
+CLOSE_SECONDS = 5.0  # loads cannot be stopped, and a download may take long
 _Key = tuple[Kind, str, str]
 """Kind, name and location: two folders of one name are two models."""
 
@@ -46,10 +47,9 @@ class _Slot:
 class ModelRegistry:
     """Lends live encoders and vision-language models.
 
-    The budget is soft. Idle models are evicted, least recently used first, before and after a load and when a
-    loan ends; one in use never is. A model that does not fit beside those in use is loaded all the same (the
-    default budget is half of the memory, and refusing would let a busy default model lock out every other),
-    and the surplus goes as soon as something is idle.
+    The budget is soft. Idle models are evicted, least recently used first, before and after a load and when a loan
+    ends; one in use never is. A model that does not fit beside those in use is loaded all the same (the default budget
+    is half of the memory, and refusing would lock all others out), and the surplus goes when something is idle.
     """
 
     def __init__(
@@ -221,14 +221,16 @@ class ModelRegistry:
         return device.parse(self._settings.models.device).memory_bytes // 2
 
     async def close(self) -> None:
-        """Wait for loads under way, fail what waits, and give every model's memory back."""
+        """Fail what waits and give every model's memory back, unless a load under way outlasts `CLOSE_SECONDS`."""
         self._closed = True
-        await asyncio.gather(*self._loads.values(), *self._trims, return_exceptions=True)
+        for remote in self._remotes.values():
+            await remote.close()
+        under_way = {*self._loads.values(), *self._trims}
+        if under_way and (await asyncio.wait(under_way, timeout=CLOSE_SECONDS))[1]:
+            return
         async with self._changing:
             for key in list(self._slots):
                 await self._unload(key)
-        for remote in self._remotes.values():
-            await remote.close()
 
     async def _slot(self, kind: Kind, source: EncoderSource) -> _Slot:
         key = _key(kind, source)

@@ -7,17 +7,21 @@ same picture as JPEG, which goes the way of every other upload.
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from PIL import ImageFile, features
 
 from app.bounded import ChildLimits, run_bounded
-from app.bounded.slots import Slots
+from app.bounded.slots import RETRY_AFTER_SECONDS, TICK_SECONDS, Slots
+from app.errors import OverloadedError
 from app.media.errors import InvalidImageError
 from app.media.kinds import NAMES
 from app.media.modes import orientation, to_rgb
@@ -45,13 +49,26 @@ class DecoderLimits:
     """Such processes at the same time, for all of a service."""
 
 
-def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits) -> bytes:
+def convert(
+    data: bytes,
+    kind: str,
+    *,
+    max_pixels: int,
+    max_side: int,
+    limits: DecoderLimits,
+    deadline: float = math.inf,
+    gone: threading.Event | None = None,
+) -> bytes:
     """The first image of an AVIF, HEIC or JPEG 2000 file as upright JPEG of quality 95, without metadata. Blocks.
 
-    Waits while as many others run as may. Raises InvalidImageError and ImageTooLargeError, CheckLimitError where
-    decoding takes more than it may, OverloadedError where the system ended it.
+    Waits while as many others run as may, until `deadline`, a moment of `time.monotonic()`; `gone` ends it early.
+    Raises InvalidImageError and ImageTooLargeError, CheckLimitError where decoding takes more than it may,
+    OverloadedError where its turn did not come or the system ended it.
     """
-    with _SLOTS.hold(limits.at_once), tempfile.TemporaryDirectory(prefix="vision-decode-") as folder:
+    with (
+        _SLOTS.hold(limits.at_once, deadline=deadline, gone=gone),
+        tempfile.TemporaryDirectory(prefix="vision-decode-") as folder,
+    ):
         source, target = Path(folder, "source"), Path(folder, "target")
         source.write_bytes(data)
         run_bounded(
@@ -66,16 +83,39 @@ def convert(data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: D
             },
             child_limits(max_pixels, limits),
             doing=f"Decoding the {NAMES.get(kind, kind)} image",
+            gone=gone,
         )
         return target.read_bytes()
 
 
 async def convert_async(
-    data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits
+    data: bytes, kind: str, *, max_pixels: int, max_side: int, limits: DecoderLimits, wait_s: float
 ) -> bytes:
-    """`convert` on threads of its own, so that waiting for it does not block other decoding."""
-    work = partial(convert, data, kind, max_pixels=max_pixels, max_side=max_side, limits=limits)
-    return await asyncio.get_running_loop().run_in_executor(_threads(limits.at_once), work)
+    """`convert` on threads of its own, so that waiting for it does not block other decoding. Cancelling it ends it.
+
+    Raises OverloadedError where its turn does not come within `wait_s` seconds, and what `convert` raises.
+    """
+    deadline, gone = time.monotonic() + wait_s, threading.Event()
+    work = _threads(limits.at_once).submit(
+        convert,
+        data,
+        kind,
+        max_pixels=max_pixels,
+        max_side=max_side,
+        limits=limits,
+        deadline=deadline,
+        gone=gone,
+    )
+    converted = asyncio.wrap_future(work)
+    try:
+        while not converted.done():
+            await asyncio.wait({converted}, timeout=TICK_SECONDS)
+            if time.monotonic() > deadline and work.cancel():  # it had not begun
+                raise OverloadedError(retry_after_s=RETRY_AFTER_SECONDS)
+        return converted.result()
+    finally:
+        gone.set()
+        converted.cancel()
 
 
 def child_limits(max_pixels: int, limits: DecoderLimits) -> ChildLimits:

@@ -70,6 +70,7 @@ class TrainedModels:
         self._keep = settings.collections.max_cached_heads
         self._config = EncoderConfig.from_settings(settings)
         self._fitting = asyncio.Lock()
+        self._fits: dict[Path, asyncio.Task[TrainedClassifier]] = {}
         for left in self._cache.glob(".upload-*"):  # of a service that was killed
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
@@ -114,17 +115,29 @@ class TrainedModels:
             )
         known = self._classifiers.get(found.folder)
         if known is None:
-            async with self._fitting:  # one at a time: a fit takes memory, and many may ask for the same
-                known = self._classifiers.get(found.folder)
-                if known is None:
-                    async with self._present(workspace, found):
-                        known = await asyncio.to_thread(TrainedClassifier.load, found.folder)
-                        self._classifiers[found.folder] = known
-            while len(self._classifiers) > self._keep:
-                self._classifiers.popitem(last=False)
+            fit = self._fits.get(found.folder)
+            if fit is None or fit.done():
+                fit = self._fits[found.folder] = asyncio.create_task(self._fit(workspace, found))
+                fit.add_done_callback(lambda done: self._end_fit(found.folder, done))
+            known = await asyncio.shield(fit)  # it goes on when its requests leave, for those that come again
         else:
             self._classifiers.move_to_end(found.folder)
         return known, str(found.folder) if known.adapted else await asyncio.to_thread(self._base, known)
+
+    async def _fit(self, workspace: str, found: ModelRecord) -> TrainedClassifier:
+        async with self._fitting, self._present(workspace, found):  # one at a time: a fit takes memory
+            known = self._classifiers[found.folder] = await asyncio.to_thread(
+                TrainedClassifier.load, found.folder
+            )
+        while len(self._classifiers) > self._keep:
+            self._classifiers.popitem(last=False)
+        return known
+
+    def _end_fit(self, folder: Path, fit: asyncio.Task[TrainedClassifier]) -> None:
+        if self._fits.get(folder) is fit:
+            del self._fits[folder]
+        if not fit.cancelled():
+            fit.exception()  # seen, even when every request has left
 
     def _base(self, known: TrainedClassifier) -> str:
         """The word for the encoder that a head was trained over, which may mean another one by now."""

@@ -181,7 +181,9 @@ class BatchingSettings(SettingsGroup):
         description="Images that are decoded and embedded at a time, all front ends together; 0 means twice the largest batch, at least 4 a decoding thread. Of the others that wait, at most `VISION_MAX_QUEUE`, workspaces take turns; one that has fewer under way than another may take up to twice its front end's part.",
     )
     deadline_s: float = Field(
-        30.0, gt=0, description="Seconds an item may wait and run before it is dropped."
+        30.0,
+        gt=0,
+        description="Seconds an item may wait and run before it is dropped; an AVIF, HEIC or JPEG 2000 image may wait as long for a decoder first.",
     )
     decode_threads: int = Field(
         0, ge=0, description="Threads that decode images, of all front ends together; 0 means all cores."

@@ -159,6 +159,7 @@ def test_a_cell_opens_its_pictures_and_a_wrong_label_is_put_right(
     tab.page.on(
         "request", lambda request: asked_for.extend(re.findall(r"/examples/([^/]+)/image", request.url))
     )
+    tab.keep_messages()
     page = tab.open(f"jobs/{started['id']}", COLLECTION)
     page.get_by_role("button", name="1 picture of mug, taken for boat").click()
     dialog = page.get_by_role("dialog", name="1 picture of mug, taken for boat")

@@ -138,6 +138,7 @@ def test_a_refused_picture_says_why_where_it_is_and_the_others_go_on(
 
 def test_teaching_and_forgetting_are_undone(tab: Tab, pictures: Path, collection: str, served: Live) -> None:
     tab.page.clock.install()
+    tab.keep_messages()
     page = tab.open("teach", collection)
     drop(page.get_by_role("region", name="New label"), pictures / "mug", pictures / "cactus")
     expect(card(page, "cactus").locator(".count")).to_have_text("3")
@@ -153,7 +154,7 @@ def test_teaching_and_forgetting_are_undone(tab: Tab, pictures: Path, collection
     card(page, "mug").get_by_role("button", name="mug, picture 1").click()
     page.get_by_role("button", name="Forget mug and its pictures").click()
     expect(card(page, "mug")).to_be_hidden()
-    page.clock.fast_forward(11_000)
+    page.clock.fast_forward(121_000)
     with served.client() as client:
         deadline = time.monotonic() + 30
         while client.get(f"/v1/collections/{collection}").json()["examples"] and time.monotonic() < deadline:
@@ -216,6 +217,7 @@ def test_a_label_is_renamed_merged_and_its_pictures_moved(
     tab: Tab, pictures: Path, collection: str, served: Live
 ) -> None:
     tab.expected = ["status of 409"]
+    tab.keep_messages()
     page = tab.open("teach", collection)
     drop(page.get_by_role("region", name="New label"), pictures / "mug", pictures / "cactus")
     expect(card(page, "cactus").locator(".count")).to_have_text("3")

@@ -53,6 +53,7 @@ def test_what_was_done_in_a_dialog_is_undone_over_it(
     tab: Tab, served: Live, mugs: Path, collection: str
 ) -> None:
     seed_label(served, collection, mugs)
+    tab.keep_messages()
     page = tab.open("teach", collection)
     card(page, "mug").get_by_role("button", name="mug, picture 1").click()
     dialog = page.get_by_role("dialog", name="pictures of mug")
@@ -72,6 +73,7 @@ def test_what_was_done_in_a_dialog_is_undone_over_it(
 def test_an_undo_that_fails_says_so(tab: Tab, served: Live, mugs: Path, collection: str) -> None:
     tab.expected = ["status of 404"]
     seed_label(served, collection, mugs)
+    tab.keep_messages()
     page = tab.open("teach", collection)
     page.get_by_role("button", name="Rename mug").click()
     page.get_by_label("New name").fill("cup")
@@ -105,6 +107,7 @@ def test_a_drop_of_many_folders_is_taken_back_at_once(
         write_picture(tree / label, "boat", len(label) + ord(label[0]))
     (tree / "notes.txt").write_text("not a picture")
     (tmp_path / "empty").mkdir()
+    tab.keep_messages()
     page = tab.open("teach", collection)
     drop(new_label(page), tmp_path / "empty")
     expect(page.get_by_text("There is no picture in what was dropped.")).to_be_visible()

@@ -33,6 +33,7 @@ def taught(served: Live, collection: str, tmp_path: Path) -> str:
 def test_a_correction_changes_the_next_answer_and_undo_brings_the_old_one_back(
     tab: Tab, taught: str, tmp_path: Path
 ) -> None:
+    tab.keep_messages()
     page = tab.open("try", taught)
     drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 5))
     verdict = page.locator(".verdict")
@@ -63,6 +64,7 @@ def test_every_word_on_an_answer_counts_and_is_taken_back(
     tab: Tab, served: Live, taught: str, tmp_path: Path
 ) -> None:
     tab.expected = ["status of 404"]  # pictures on their way when what showed them was taken back
+    tab.keep_messages()
     page = tab.open("try", taught)
     drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 5))
     page.get_by_role("button", name="Yes, it is mug").click()
@@ -93,6 +95,7 @@ def test_a_correction_takes_the_wrong_label_from_a_taught_picture_and_undo_gives
         return {row["label"]: row["examples"] for row in rows}
 
     tab.expected = ["status of 404"]  # pictures on their way when what showed them was taken back
+    tab.keep_messages()
     page = tab.open("try", taught)
     drop(page.locator(".drop-zone"), write_picture(tmp_path, "mug", 1))  # the very picture that was taught
     page.get_by_role("group", name="No, it is").get_by_role("button", name="cactus").click()

@@ -70,7 +70,8 @@ class JobRun:
         self._prefix = f"jobs/{task.job}/{task.fence}"
         self._pipe = open(task.events, "w", buffering=1)  # noqa: SIM115 - for the whole run
         self._writing = threading.Lock()
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        """Set in a signal handler, which may interrupt itself: it must take no lock."""
         self._began = time.monotonic()
         self._told = self._measured = 0.0
         self._newest: dict[str, float] = {}
@@ -89,7 +90,7 @@ class JobRun:
         def stop(_number: int, _frame: FrameType | None) -> None:
             if self._preparing:
                 os._exit(STOPPED)
-            self._stopping.set()
+            self._is_stopping = True
 
         signal.signal(signal.SIGTERM, stop)
 
@@ -187,10 +188,10 @@ class JobRun:
         return f"{self._prefix}/checkpoints/{step}"
 
     def checkpoint_due(self, step: int, every: int) -> bool:
-        return self._stopping.is_set() or (step > 0 and step % every == 0)
+        return self._is_stopping or (step > 0 and step % every == 0)
 
     def stop_if_asked(self) -> None:
-        if self._stopping.is_set():
+        if self._is_stopping:
             raise StoppingError
 
     def publish(self, folder: Path) -> list[FileRef]:

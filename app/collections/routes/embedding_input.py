@@ -75,14 +75,14 @@ async def receive_inputs(
                 entry = spool.open()
                 inputs.images.append(entry)
                 entry.write(image)
-            await convert_images(inputs.images, settings, spool)
+            await convert_images(request, inputs.images, settings, spool)
             inputs.texts, inputs.order = _arrange(wanted, len(images))
             inputs.model, inputs.encoding = wanted.model, wanted.encoding
             inputs.dimensions = wanted.dimensions
         else:
             upload = await read_upload(request, settings, spool)
             upload.take_images("input", spool)
-            await convert_images(upload.images, settings, spool)
+            await convert_images(request, upload.images, settings, spool)
             inputs.images = upload.images
             form = parse_fields(EmbeddingsForm, upload.fields, settings)
             inputs.texts = form.input

@@ -51,6 +51,7 @@ class EngineServer:
         self._greetings: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._catalog: wire.Catalog | None = None
+        self._is_stale = False
         self._socket: socket.socket | None = None
 
     @property
@@ -101,25 +102,35 @@ class EngineServer:
     # --- what is known
 
     def _spread_news(self) -> None:
-        self._catalog = None
+        self._is_stale = True
         for session in self._sessions:
             session.tell_news()
 
     def _list_catalog(self) -> wire.Catalog:
-        if self._catalog is None:
+        """The newest one, or the one before where folders cannot be listed at the moment."""
+        if self._catalog is None or self._is_stale:
             registry = self._registry
-            self._catalog = wire.Catalog(
-                [replace(info, users=0, batches=None) for info in registry.list_models()],
-                [(place, replace(info, users=0, batches=None)) for place, info in registry.list_located()],
-                registry.family_names(),
-            )
+            try:
+                self._catalog = wire.Catalog(
+                    [replace(info, users=0, batches=None) for info in registry.list_models()],
+                    [
+                        (place, replace(info, users=0, batches=None))
+                        for place, info in registry.list_located()
+                    ],
+                    registry.family_names(),
+                )
+                self._is_stale = False
+            except OSError as error:  # such as no file descriptor left
+                if self._catalog is None:
+                    raise
+                log.warning("the models could not be listed: %s", error)
         return self._catalog
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(CATALOG_SECONDS)
             if self._sessions:
-                before, self._catalog = self._catalog, None
+                before, self._is_stale = self._catalog, True
                 if self._list_catalog() != before:
                     self._spread_news()
 

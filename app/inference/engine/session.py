@@ -191,13 +191,13 @@ class Session:
         self, number: int, inline: int, work: Coroutine[Any, Any, None], task: asyncio.Task[None]
     ) -> None:
         work.close()  # it may have been cancelled before it began
-        if task.cancelled():
-            self.reply(wire.Done(number))
         del self._requests[number]
         if inline:
             self._inline_bytes -= inline
             if self._inline_bytes <= self._limits.max_inline_bytes // 2:
                 self.link.resume_reading()
+        if task.cancelled():
+            self.reply(wire.Done(number))
 
     # --- requests
 

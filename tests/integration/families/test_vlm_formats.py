@@ -179,6 +179,16 @@ async def test_a_folder_says_what_it_was_trained_for(registry: ModelRegistry, tm
         assert live.tasks == {"caption"}
 
 
+async def test_an_empty_token_is_not_taken_out_for_ever(registry: ModelRegistry, tmp_path: Path) -> None:
+    folder = tmp_path / "empty-token"
+    shutil.copytree(CHECKPOINTS / "llava-shapes", folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unk_token": ""}))
+    async with registry.vlm(str(folder)) as live:
+        reply, _ = await live.answer(Prompt(shapes.image(0), "what color is this?", "vqa", 4), deadline_s=300)
+    assert reply.text == shapes.list_shapes()[0][0]
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

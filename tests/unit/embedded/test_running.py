@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -65,6 +66,19 @@ def test_a_broken_note_is_no_service(tmp_path: Path, text: str) -> None:
     assert announcement.announce(), "it is nobody's"
     announcement.withdraw()
     assert not (tmp_path / NOTE).exists()
+
+
+def test_a_killed_service_at_the_same_address_is_not_asked(tmp_path: Path) -> None:
+    """In a container it had the same number, too: this one would wait for its own answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        (tmp_path / NOTE).write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        announcement = Announcement(tmp_path, url)
+        assert announcement.announce()
+        listening.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+        announcement.withdraw()
 
 
 def test_the_first_service_keeps_its_note_and_the_second_takes_its_place(tmp_path: Path) -> None:

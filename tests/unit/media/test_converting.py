@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import subprocess
 import sys
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pillow_heif
+import psutil
 import pytest
 from PIL import Image
 
-from app.errors import CheckLimitError
+from app.errors import CheckLimitError, OverloadedError
 from app.media import converting
 from app.media.converting import DecoderLimits
 from app.media.errors import ImageTooLargeError, InvalidImageError
 from app.media.images import ImageLimits, decode, normalise_for_storage
+from tests.engines import until
 from tests.image_files import encode_image, gradient
 
 LIMITS = ImageLimits(
@@ -75,6 +78,50 @@ def test_decoding_ends_at_its_limits() -> None:
     tight = ImageLimits(decoder=DecoderLimits(memory_mb=256, seconds=120))
     with pytest.raises(CheckLimitError, match="Decoding the JPEG 2000 image took more memory"):
         decode(data, tight)
+
+
+async def convert_small(wait_s: float) -> bytes:
+    return await converting.convert_async(
+        written(gradient(64, 48), "AVIF"),
+        "AVIF",
+        max_pixels=1_000_000,
+        max_side=5_000,
+        limits=DecoderLimits(seconds=120, at_once=1),
+        wait_s=wait_s,
+    )
+
+
+async def test_who_waits_too_long_for_a_decoder_is_told_to_come_back() -> None:
+    give_back = converting._SLOTS.take(1)  # as another process of the service would
+    assert give_back is not None
+    try:
+        both = await asyncio.gather(convert_small(0.2), convert_small(0.2), return_exceptions=True)
+    finally:
+        give_back()
+    assert [type(error) for error in both] == [OverloadedError] * 2
+    assert (await convert_small(60)).startswith(b"\xff\xd8")
+
+
+async def test_decoding_ends_with_who_asked_for_it() -> None:
+    asked = asyncio.create_task(
+        converting.convert_async(
+            written(gradient(4_000, 3_000), "JPEG2000"),
+            "JPEG2000",
+            max_pixels=40_000_000,
+            max_side=5_000,
+            limits=DecoderLimits(seconds=120, at_once=1),
+            wait_s=60,
+        )
+    )
+
+    def decoders() -> list[psutil.Process]:
+        return [child for child in psutil.Process().children() if "app.bounded.process" in child.cmdline()]
+
+    await until(decoders)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await until(lambda: not decoders())
 
 
 def test_the_decoder_is_never_in_the_process_that_asks(tmp_path: Path) -> None:

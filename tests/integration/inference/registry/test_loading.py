@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import OverloadedError
+from app.inference import registry as registry_module
 from app.inference.engine.interface import Engine
 from app.inference.errors import (
     ModelNotFoundError,
@@ -182,6 +183,25 @@ async def test_a_closed_registry_refuses(tmp_path: Path, pool: ThreadPoolExecuto
     with pytest.raises(OverloadedError):
         async with registry.encoder("lite"):
             pass
+
+
+async def test_closing_waits_only_so_long_for_a_load_that_cannot_be_stopped(
+    tmp_path: Path, pool: ThreadPoolExecutor, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "CLOSE_SECONDS", 0.1)
+    loader.gate.clear()  # as a download that goes on
+    registry = ModelRegistry(Settings(data_dir=tmp_path, device="cpu"), Loading(loader), pool=pool)
+
+    async def use() -> None:
+        async with registry.encoder("lite"):
+            pass
+
+    loading = asyncio.create_task(use())
+    await until(lambda: loader.loads == ["lite"])
+    await registry.close()
+    assert not loading.done()
+    loader.gate.set()
+    await loading
 
 
 async def test_observers_hear_of_loads_and_unloads(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
