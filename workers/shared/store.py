@@ -14,7 +14,7 @@ from datetime import UTC
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Engine, TextClause, create_engine, text, update
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.datasets.tables import Dataset
@@ -48,15 +48,28 @@ class LeasedJob:
     strategy: str | None = None
 
 
-def worker_engine(url: str) -> Engine:
-    """An engine for processes that hold few connections for long; one that broke is replaced unnoticed."""
-    return create_engine(
+def worker_engine(url: str, *, idle_s: float | None = None) -> Engine:
+    """An engine for processes that hold few connections for long; one that broke is replaced unnoticed.
+
+    With `idle_s` the database ends transactions of which it heard nothing for so many seconds: those of a process that
+    was suspended would keep a job's row locked, and no other worker could take the job over.
+    """
+    engine = create_engine(
         driver_url(url),
         pool_size=1,
         max_overflow=4,
         pool_pre_ping=True,
         connect_args=NETWORK,
     )
+    if idle_s is not None:
+        limit = f"SET idle_in_transaction_session_timeout = {max(1, round(idle_s * 1000))}"
+
+        @event.listens_for(engine, "connect")
+        def set_limit(connection: Any, _: object) -> None:
+            connection.execute(limit)
+            connection.commit()
+
+    return engine
 
 
 class JobStore:

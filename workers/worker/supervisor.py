@@ -62,7 +62,7 @@ def supervise(
     """
     if draining.is_set():
         return
-    engine = worker_engine(addresses.database_url)
+    engine = worker_engine(addresses.database_url, idle_s=settings.jobs.job_lease_s)
     try:
         store = JobStore(
             engine,

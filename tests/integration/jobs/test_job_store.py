@@ -12,8 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from app.embedded import Addresses
+from app.jobs import machine
 from app.jobs.spec import FileRef, JobSpec, ModelCard, Outcome
 from workers.shared.store import JobStore, OwnedJob, worker_engine
 
@@ -61,6 +64,25 @@ def jobs(module_addresses: Addresses) -> Iterator[Jobs]:
     store = JobStore(engine, lease_s=60, log_lines=LINES)
     with psycopg.connect(module_addresses.database_url, autocommit=True, row_factory=dict_row) as connection:
         yield Jobs(store, connection)
+    engine.dispose()
+
+
+def test_a_suspended_worker_keeps_no_job_locked(jobs: Jobs, database_of_module: str) -> None:
+    """Suspended in the middle of a transaction: others wait for its lease, not for its waking."""
+    engine = worker_engine(database_of_module, idle_s=1)
+    suspended = JobStore(engine, lease_s=60, log_lines=LINES).claim(jobs.submit(), "suspended")
+    assert suspended is not None
+    look = "SELECT id FROM jobs WHERE id = %s FOR UPDATE SKIP LOCKED"
+    with engine.connect() as connection:
+        suspended._mine(connection, machine.HOLD)
+        assert jobs.ask(look, suspended.job.id) == []
+        deadline = time.monotonic() + 60
+        while not jobs.ask(look, suspended.job.id):
+            assert time.monotonic() < deadline, "it is locked still"
+            time.sleep(0.05)
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            connection.execute(text("SELECT 1"))
+    assert suspended.renew() is False, "the job is its own still, and a new connection is made"
     engine.dispose()
 
 
