@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -136,6 +137,28 @@ async def test_who_cannot_be_told_what_is_known_is_sent_away(
             await until(lambda: len(server.sessions) == 1)
         async with client.encoder() as live:
             assert (await live.embed_images([number(4)], deadline_s=30))[0, 0] == 16
+
+
+async def test_an_engine_that_can_open_no_more_files_goes_on_with_what_it_knows(
+    settings: Settings, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = 0
+
+    def fail() -> NoReturn:
+        nonlocal looked
+        looked += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(server_module, "CATALOG_SECONDS", 0.02)
+    async with squares(settings, pool) as (server, client):
+        known = client.list_models()
+        with monkeypatch.context() as patched:
+            patched.setattr(server._registry, "list_models", fail)
+            await until(lambda: looked > 3)
+            async with client.encoder() as live:
+                assert (await live.embed_images([number(4)], deadline_s=30))[0, 0] == 16
+            assert [info.name for info in client.list_models()] == [info.name for info in known]
+        await until(lambda: not server._is_stale)
 
 
 def place(offset: int, height: int = 2, width: int = 2) -> wire.Picture:

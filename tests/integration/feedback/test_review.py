@@ -206,6 +206,24 @@ async def test_classifying_asks_the_database_no_more_than_without_review(
     assert with_review == []
 
 
+async def test_a_picture_that_there_is_no_memory_for_does_not_end_the_keeping(
+    client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await unsure(client, services, 0)
+
+    async def fail(*_: Any) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(services.keeper.learning, "normalise", fail)
+        await ask(client, picture(300))
+        await settled(services)
+    assert await queue(client) == []
+    await ask(client, picture(301))
+    await settled(services)
+    assert len(await queue(client)) == 1
+
+
 async def test_what_finds_no_room_in_memory_is_dropped_and_counted(
     client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,10 @@ import pytest_asyncio
 
 from app.bootstrap import Services
 from app.inference.sources import CHECKPOINTS
+from app.models.classifiers import TrainedClassifier
 from tests import shapes
 from tests.conftest import ClientMaker
+from tests.engines import until
 from tests.working import run_job
 
 LABELS = ("circle", "rectangle", "triangle")
@@ -180,6 +184,32 @@ async def test_a_model_over_another_version_of_its_base_says_so(
         "/v1/classify", data={"model": "shapes"}, files={"image": of_shape("circle", 1)[0]}
     )
     assert (reply.status_code, reply.json()["error"]["code"]) == (409, "base_model_changed")
+
+
+async def test_a_model_goes_on_loading_for_the_request_that_comes_again(
+    published: Published, client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = await client.post("/v1/models", files={"archive": zip_files(published.files)})
+    assert reply.status_code == 201, reply.text
+    workspace = (await client.get("/v1/access")).json()["workspace"]
+    found = await services.trained.find(workspace, "shapes")
+    assert found is not None
+    load, may_end, loads = TrainedClassifier.load, threading.Event(), []
+
+    def load_slowly(folder: Path) -> TrainedClassifier:
+        loads.append(folder)
+        may_end.wait(60)
+        return load(folder)
+
+    monkeypatch.setattr(TrainedClassifier, "load", load_slowly)
+    first = asyncio.create_task(services.trained.classifier(workspace, found))
+    await until(lambda: bool(loads))
+    first.cancel()
+    again = [asyncio.create_task(services.trained.classifier(workspace, found)) for _ in range(3)]
+    await asyncio.sleep(0)
+    may_end.set()
+    assert len({id(known) for known, _ in await asyncio.gather(*again)}) == 1
+    assert loads == [found.folder]
 
 
 @pytest.mark.slow
