@@ -125,6 +125,7 @@ def call(
     return run_here
 
 
+@pytest.mark.slow
 def test_no_wrong_word_shows_a_traceback(service: Live, call: Call) -> None:
     for words in WRONG:
         done = call(*words)

@@ -47,6 +47,7 @@ def review(live: Live, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_pictures_are_listed_saved_decided_and_undone(split: Live, tmp_path: Path) -> None:
     rows = review(split, "--save", str(tmp_path / "pictures"))["data"]
     assert len(rows) == PICTURES
@@ -79,6 +80,7 @@ def test_flags_that_do_not_go_together_are_refused_by_name(words: list[str], say
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.slow
 def test_feedback_teaches_a_picture_and_finds_a_request(split: Live, tmp_path: Path) -> None:
     file = tmp_path / "odd.png"
     file.write_bytes(picture(900))

@@ -161,6 +161,7 @@ WRONG: list[tuple[str, list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_request_is_said_before_its_folder_is_sent(
     working: Live, ten: Path, tmp_path: Path
 ) -> None:

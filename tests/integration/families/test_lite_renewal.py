@@ -101,6 +101,7 @@ async def test_a_collection_taught_with_the_old_vectors_is_embedded_again(
 
 
 @pytest.mark.parametrize("fingerprint", [OLD, None])
+@pytest.mark.slow
 async def test_a_model_trained_over_the_old_vectors_goes_on_with_them(
     addresses: Addresses, tmp_path: Path, fingerprint: str | None
 ) -> None:

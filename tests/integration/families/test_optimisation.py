@@ -85,6 +85,7 @@ def test_plain_torch_is_the_level_none(cache: Path) -> None:
     assert optimisation_of(encoder) == Optimisation("none", "none", 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_level_that_is_not_exact_enough_is_refused_and_says_so(cache: Path) -> None:
     encoder = load_encoder(resolve("clip-tiny"), config_in(cache, "aggressive", parity=0.9999999))
     found = optimisation_of(encoder)
@@ -126,6 +127,7 @@ def test_an_unknown_level_is_an_error_that_names_the_levels() -> None:
     }
 
 
+@pytest.mark.slow
 def test_pruning_shrinks_the_layers_that_it_prunes(cache: Path) -> None:
     encoder = load_encoder(resolve("lite"), config_in(cache, "none"))
     module = encoder._module()  # type: ignore[attr-defined]
@@ -162,6 +164,7 @@ def test_answers_are_the_same_with_keys_and_values_of_fixed_size(
         llava.static_cache = False
 
 
+@pytest.mark.slow
 def test_a_level_is_climbed_by_comparing_answers(cache: Path, tmp_path: Path) -> None:
     """On a CPU every level opens the same weights, so the answers agree; one that knows fewer words is refused."""
     opened: list[str] = []

@@ -140,6 +140,7 @@ async def test_twins_of_two_workspaces_know_nothing_of_each_other(
     assert list_kept(services) == before
 
 
+@pytest.mark.slow
 async def test_a_model_removed_while_its_files_are_fetched_does_not_stay(
     client: httpx.AsyncClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:

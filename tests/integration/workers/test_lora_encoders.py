@@ -167,7 +167,8 @@ def head_of(encoder: Encoder, taught: Examples, *, with_texts: bool = False) -> 
     return fit_head(labels, texts, supports, list(range(len(labels))), priors_of(encoder))
 
 
-@pytest.mark.parametrize("base", [pytest.param("clip-tiny", marks=pytest.mark.slow), "lite"])
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["clip-tiny", "lite"])
 def test_a_folder_is_an_encoder_like_any_other(
     rows: tuple[Rows, Rows], models: dict[str, Trained], settings: Settings, base: str
 ) -> None:
