@@ -324,7 +324,8 @@ def fresh_stores(servers: Addresses) -> Iterator[Addresses]:
 def drop_database(servers: Addresses, name: str, deadline_s: float = 60) -> None:
     """Drop a database with whoever is connected to it, if it is there.
 
-    PostgreSQL refuses while its own autovacuum, which only a superuser may end, is at work there.
+    PostgreSQL refuses while its own autovacuum, which only a superuser may end, is at work there, and where whom it
+    ends takes five seconds to go.
     """
     deadline = time.monotonic() + deadline_s
     while True:
@@ -333,7 +334,7 @@ def drop_database(servers: Addresses, name: str, deadline_s: float = 60) -> None
                 servers, sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
             return
-        except psycopg.errors.InsufficientPrivilege:
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectInUse):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

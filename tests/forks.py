@@ -71,6 +71,17 @@ def find_forks(kind: Kind, env: Mapping[str, str]) -> Path:
         return _running[kind]
 
 
+def wait_for_forks(kind: Kind, env: Mapping[str, str]) -> Path:
+    """As `find_forks`, once that process has its modules and can fork at once; raises TimeoutError."""
+    path = find_forks(kind, env)
+    deadline = time.monotonic() + START_S
+    while not path.exists():  # it is made after the modules came in
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the process that forks did not come up in {START_S} s")
+        time.sleep(0.05)
+    return path
+
+
 def _end(process: subprocess.Popen[bytes], path: Path) -> None:
     assert process.stdin is not None
     process.stdin.close()

@@ -22,7 +22,7 @@ import httpx
 import psutil
 
 from tests.commands import run_forked
-from tests.forks import find_forks
+from tests.forks import wait_for_forks
 from tests.made_engines import share_engines
 
 # Services started from a run under nohup, or from one that a shell put in the background, would ignore these too.
@@ -164,7 +164,8 @@ def launch(data_dir: Path, *, port: int | None = None, **extra: str) -> Live:
         and env["VISION_WORKER"] == "true"
         and "faults/" not in os.environ.get("PYTEST_CURRENT_TEST", "faults/")
     ):
-        env |= {"TEST_FORKS": str(find_forks("job", environment())), "PYTHONPATH": str(_FORKING)}
+        # not only started: a job that waits for it while its lease runs would be lost
+        env |= {"TEST_FORKS": str(wait_for_forks("job", environment())), "PYTHONPATH": str(_FORKING)}
     port = port or free_port()
     log = data_dir.parent / f"{data_dir.name}.{port}.log"
     with log.open("ab") as sink:

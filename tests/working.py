@@ -18,6 +18,7 @@ import httpx
 from app.bootstrap import Services
 from app.jobs.spec import JobSpec, Outcome
 from tests.forked_jobs import fork_jobs_of, jobs_as_forks
+from tests.forks import wait_for_forks
 from tests.jobs import Owner
 from workers.shared.run import JobRun, Task
 from workers.worker import launching
@@ -28,6 +29,9 @@ fork_jobs_of(launching)
 
 async def run_job(services: Services, client: httpx.AsyncClient, job: str) -> dict[str, Any]:
     """Run the job's next attempt to its end, its process a fork (tests/forks.py); the job as clients see it then."""
+    # waited for before the job is claimed: nobody renews its lease until its process is there
+    env = launching._environment(services.settings, alone=True)
+    await asyncio.to_thread(wait_for_forks, "job", env)
     with jobs_as_forks():
         await asyncio.to_thread(
             supervise, uuid.UUID(job), services.settings, services.addresses, threading.Event()

@@ -20,7 +20,7 @@ import psycopg
 from app.embedded.errors import DataVersionError, FolderError, ServerStartError, ServerStopError
 from app.embedded.folders import private_folder, secret, sync_folder, write_private
 from app.embedded.layout import POSTGRES_MAJOR, Layout
-from app.embedded.processes import POLL_SECONDS, alive, end, launch, run, tail
+from app.embedded.processes import POLL_SECONDS, alive, end, end_all, launch, run, tail
 
 ROLE = "vision"
 DATABASE = "vision"
@@ -214,10 +214,14 @@ class Postgres:
         sync_folder(home)
 
     def _clear_unfinished(self) -> None:
-        """Remove the clusters of starts that were killed: an initdb that went on without its parent writes on while
-        its cluster is removed, so they are looked for again when this one is made, and at every start.
+        """Remove the clusters of starts that were killed, at every start.
+
+        Their initdb goes on without its parent, however long it was paused, and would write into what is being
+        removed: it is ended first, with what it has started, which is told of the cluster by PGDATA alone.
         """
         for leftover in self.layout.cluster.parent.glob("postgres.new-*"):
+            steps = [(signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)]
+            end_all(str(leftover), self.layout.account, steps, variable="PGDATA")
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _login_sql(self, verb: str) -> str:

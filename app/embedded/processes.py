@@ -91,8 +91,9 @@ def start_failure(program: str, error: Exception, account: Account | None) -> Ex
     return ServerStartError(f"{program} could not be run: {error}.")
 
 
-def alive(pid: int | None, argument: str) -> bool:
-    """Whether process `pid` runs (not a zombie) and has `argument` on its command line.
+def alive(pid: int | None, argument: str, *, variable: str = "") -> bool:
+    """Whether process `pid` runs (not a zombie) and has `argument` on its command line, or as the value of `variable`,
+    where one is named, in its environment.
 
     Process ids are reused, in a restarted container at once: a number alone proves nothing.
     """
@@ -107,20 +108,23 @@ def alive(pid: int | None, argument: str) -> bool:
     proc = Path("/proc") / str(pid)
     try:
         state = proc.joinpath("stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-        arguments = proc.joinpath("cmdline").read_bytes().split(b"\0")
+        known = os.fsencode(argument) in proc.joinpath("cmdline").read_bytes().split(b"\0")
+        if variable and not known:
+            entry = os.fsencode(f"{variable}={argument}")
+            known = entry in proc.joinpath("environ").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         # a system without /proc leaves only the number
         return not Path("/proc/self").exists()
-    return state not in {"Z", "X"} and os.fsencode(argument) in arguments
+    return state not in {"Z", "X"} and known
 
 
-def find(argument: str, account: Account | None) -> list[int]:
-    """Every process of the servers' user with `argument` on its command line, noted or not."""
+def find(argument: str, account: Account | None, *, variable: str = "") -> list[int]:
+    """Every process of the servers' user that `alive` knows by the argument or the variable, noted or not."""
     owner = account.uid if account else os.geteuid()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if entry.stat().st_uid == owner and alive(int(entry.name), argument):
+            if entry.stat().st_uid == owner and alive(int(entry.name), argument, variable=variable):
                 found.append(int(entry.name))
     return found
 
@@ -139,6 +143,27 @@ def end(pid: int, argument: str, steps: Sequence[tuple[signal.Signals, float]]) 
         else:
             return True
     return False
+
+
+def end_all(
+    argument: str,
+    account: Account | None,
+    steps: Sequence[tuple[signal.Signals, float]],
+    *,
+    variable: str = "",
+) -> None:
+    """As `end`, for all that `find` finds, and for what those start meanwhile."""
+    for sign, patience_s in steps:
+        deadline = time.monotonic() + patience_s
+        while found := find(argument, account, variable=variable):
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def tail(log: Path, lines: int = 5) -> str:

@@ -19,7 +19,9 @@ import pytest
 import redis
 
 from app.embedded import EmbeddedServers, purge
+from app.embedded.folders import private_folder
 from app.embedded.layout import lay_out
+from app.embedded.processes import launch
 from tests.integration.embedded.test_embedded import HOLD, eventually, has_ended, hold, let_go, pids
 
 WRITE = """
@@ -33,6 +35,9 @@ with psycopg.connect(addresses.database_url, autocommit=True) as connection:
     while True:
         print(*connection.execute("INSERT INTO kept DEFAULT VALUES RETURNING id").fetchone(), flush=True)
 """
+
+WRITE_ON = 'while true; do true >"${1:-$PGDATA}/$(date +%N)"; sleep 0.01; done'
+"""What an initdb does whose parent is gone, in a shell: it writes into its cluster."""
 
 
 def watcher_of(pid: int) -> int:
@@ -190,6 +195,32 @@ def test_a_start_killed_at_any_moment_leaves_a_folder_that_starts(tmp_path: Path
             pids(addresses)
         assert list(lay_out(data_dir).cluster.parent.glob("postgres.new-*")) == []
         purge(data_dir)
+
+
+@pytest.mark.parametrize("told_by", ["argument", "variable"])
+def test_what_a_killed_start_left_running_ends_before_its_cluster_is_removed(
+    data_dir: Path, told_by: str
+) -> None:
+    layout = lay_out(data_dir)
+    leftover = private_folder(layout.cluster.with_name("postgres.new-left"), layout.account)
+    # initdb is told of its cluster by an argument, what it starts by a variable
+    words = ["sh", "-c", WRITE_ON, "sh", str(leftover)]
+    if told_by == "variable":
+        words = ["env", f"PGDATA={leftover}", "sh", "-c", WRITE_ON]
+    writer = launch(words, log=data_dir / "writer.log", account=layout.account)
+    stranger = launch(["sleep", "60"], log=data_dir / "writer.log", account=layout.account)
+    try:
+        eventually(lambda: any(leftover.iterdir()))
+        with EmbeddedServers(data_dir, durable=False) as addresses:
+            assert has_ended(writer.pid)
+            assert not leftover.exists()
+            assert not has_ended(stranger.pid)
+            pids(addresses)
+    finally:
+        for process in (writer, stranger):
+            process.kill()
+        writer.wait()
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def test_lost_sockets_and_a_lost_password_are_made_again(data_dir: Path) -> None:

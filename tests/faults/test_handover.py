@@ -18,6 +18,7 @@ import pytest
 from app.embedded import Addresses
 from app.jobs.spec import JobSpec
 from app.settings import Settings
+from tests.integration.embedded.test_embedded import eventually, has_ended
 from workers.shared.store import LeasedJob
 from workers.worker import handover, launching
 
@@ -48,14 +49,23 @@ def claim_job(kind: str = "train", **params: int) -> LeasedJob:
 
 @contextlib.contextmanager
 def start_attempt(job: LeasedJob, settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process of an attempt at the job, whose task it cannot read."""
+    """The process of an attempt at the job, which waits for its task until the end of the block, as its ranks do."""
     folder.mkdir()
-    child, output = launching.start(job, settings, ADDRESSES, folder / "task.json")
+    task = folder / "task.json"
+    os.mkfifo(task)
+    child, output = launching.start(job, settings, ADDRESSES, task)
+    below: list[int] = []
     try:
         yield child
+        below = [process.pid for process in psutil.Process(child.pid).children(recursive=True)]
     finally:
         launching.kill(child)
         output.close()
+        # ranks, which have sessions of their own, find an empty task, or none where they come to it only now
+        writer = os.open(task, os.O_RDWR | os.O_NONBLOCK)
+        task.unlink()
+        os.close(writer)
+        eventually(lambda: all(has_ended(pid) for pid in below))
 
 
 def environments(child: subprocess.Popen[bytes], ranks: int) -> list[dict[str, str]]:
