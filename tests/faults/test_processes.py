@@ -99,6 +99,7 @@ def test_front_ends_are_small_and_load_no_deep_learning_library(service: Live) -
         assert not {"VISION_DATABASE_URL", "VISION_SECRET"} & process.environ().keys()
 
 
+@pytest.mark.slow
 def test_what_one_front_end_is_taught_the_other_knows_at_once(service: Live) -> None:
     with ExitStack() as stack:
         clients = connected(service, stack)
@@ -117,6 +118,7 @@ def test_what_one_front_end_is_taught_the_other_knows_at_once(service: Live) -> 
             assert told["label"] == label, told
 
 
+@pytest.mark.slow
 def test_metrics_are_of_the_whole_service(service: Live) -> None:
     before = requests_counted(service, "/v1/models")
     with ExitStack() as stack:
@@ -161,6 +163,7 @@ def test_questions_stream_and_a_job_starts_the_worker(service: Live) -> None:
         assert told.status_code == 200, told.text
 
 
+@pytest.mark.slow
 def test_a_killed_front_end_costs_only_its_own_connections(service: Live) -> None:
     counted = requests_counted(service, "/healthz")
     with ExitStack() as stack:
