@@ -91,7 +91,7 @@ def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Cl
     with suppress(psutil.NoSuchProcess):  # where it did not end with its worker, it has to end by itself
         orphan.resume()
     worker = cluster.worker(**stopping_at("checkpoint"))
-    until(lambda: has_ended(orphan.pid), 30)
+    until(lambda: has_ended(orphan), 30)
     # both at once, when it had gone on from there
     second = cluster.reaches(job, keeps_checkpoint_of(3))
     assert step_of(second) > step_of(first)
@@ -133,7 +133,7 @@ def test_a_stopped_worker_that_wakes_changes_nothing(cluster: Cluster, client: h
     child.resume()
     cluster.worker()
     cluster.reaches(job, lambda row: row["fence"] == 2)
-    until(lambda: has_ended(child.pid), 30)
+    until(lambda: has_ended(child), 30)
     asleep.process.send_signal(signal.SIGCONT)
     until(lambda: "no longer this worker's" in asleep.log.read_text(), 60)
     ended = cluster.ends(job)
@@ -176,7 +176,7 @@ def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx
     began = time.monotonic()
     assert client.post(f"/v1/jobs/{job}/cancel").is_success
     row = cluster.ends(job)
-    until(lambda: has_ended(child.pid), 20)
+    until(lambda: has_ended(child), 20)
     assert time.monotonic() - began < 20
     assert (row["state"], row["lease"]) == ("cancelled", None)
     assert step_of(row) >= step_of(before), "a retry goes on from there"
