@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests import shapes
@@ -93,7 +92,7 @@ def test_what_cannot_be_asked_is_one_line(service: Live, words: list[str], code:
 def test_curl_streams_the_same_answer(service: Live) -> None:
     form = {"question": "what color is the shape?"}
     files = {"image": shapes.data(NUMBERS[0])}
-    with httpx.Client(base_url=service.url, timeout=60) as client:
+    with service.client() as client:
         whole = client.post("/v1/vqa", data=form, files=files).json()["answer"]
         with client.stream("POST", "/v1/vqa", data=form | {"stream": "true"}, files=files) as reply:
             lines = [line for line in reply.iter_lines() if line]

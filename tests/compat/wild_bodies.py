@@ -226,7 +226,7 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder) / "data") as live,
-        httpx.Client(base_url=live.url, timeout=120) as client,
+        live.client() as client,
         ThreadPoolExecutor(4) as pool,
     ):
 

@@ -60,7 +60,8 @@ class Chaos:
     async def run(self, clients: int, seconds: float) -> Report:
         """Let `clients` act until the time is up, then wait for every request to end."""
         end = time.monotonic() + seconds
-        limits = httpx.Limits(max_connections=clients * 2)
+        # idle ones go before the service closes them: a request on one that is just being closed fails
+        limits = httpx.Limits(max_connections=clients * 2, keepalive_expiry=2)
         async with httpx.AsyncClient(
             base_url=self._live.url, timeout=MAX_WAIT_SECONDS, limits=limits
         ) as http:

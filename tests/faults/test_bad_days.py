@@ -28,8 +28,8 @@ def soft_limit(pid: int) -> int:
     return int(psutil.Process(pid).rlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def embedded_servers(data_dir: Path) -> list[int]:
-    """Process ids of the PostgreSQL and the Valkey of a data folder; not those that they have just forked."""
+def embedded_servers(data_dir: Path) -> list[psutil.Process]:
+    """The PostgreSQL and the Valkey of a data folder; not those that they have just forked."""
     found = []
     for process in psutil.process_iter(["cmdline", "ppid"]):
         words = process.info["cmdline"] or []
@@ -38,7 +38,7 @@ def embedded_servers(data_dir: Path) -> list[int]:
         if any(_belongs(folder, data_dir) for folder in sockets | folders):
             found.append(process)
     numbers = {process.pid for process in found}
-    return [process.pid for process in found if process.info["ppid"] not in numbers]
+    return [process for process in found if process.info["ppid"] not in numbers]
 
 
 def _belongs(folder: Path, data_dir: Path) -> bool:
@@ -75,11 +75,12 @@ def test_the_first_keeps_its_note_and_its_servers_end_after_the_last_was_killed(
         first.stop(signal.SIGKILL)
         # the second uses them still, and takes the place that commands look in
         eventually(lambda: json.loads((data_dir / NOTE).read_text())["url"] == second.url, 30)
-        assert httpx.get(f"{second.url}/readyz", timeout=60).is_success
+        # each check has two seconds, which a busy machine may not keep
+        eventually(lambda: httpx.get(f"{second.url}/readyz", timeout=60).is_success, 60)
         assert embedded_servers(data_dir) == running
 
         second.stop(signal.SIGKILL)
-        eventually(lambda: all(has_ended(pid) for pid in running), 60)
+        eventually(lambda: all(has_ended(server) for server in running), 60)
     finally:
         for live in (first, second):
             live.process.kill()

@@ -19,6 +19,7 @@ import redis
 
 from app.jobs.queueing import JobQueue
 from tests.cluster import Cluster, is_answering, running, until
+from tests.held import held, is_asked_to_end, stopping_at
 from tests.integration.embedded.test_embedded import has_ended, pids
 
 pytestmark = pytest.mark.slow
@@ -76,36 +77,40 @@ def assert_succeeded_once(cluster: Cluster, client: httpx.Client, row: dict[str,
 
 
 def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Client) -> None:
-    worker = cluster.worker()
+    # each child stops itself where it is to be met: a job that only passed there might have ended before a late look
+    worker = cluster.worker(**stopping_at("preparing@1,checkpoint"))
     job = cluster.submit(client, steps=1_000)
 
     # the child, before it has written anything
     cluster.reaches(job, lambda row: row["phase"] == "preparing")
-    for child in worker.children():
-        with suppress(psutil.NoSuchProcess):  # it has just ended
-            child.kill()
+    held(worker.children).kill()
     # the worker, after the first checkpoint
     first = cluster.reaches(job, keeps_checkpoint_of(2))
-    orphans = worker.children()
+    orphan = held(worker.children)
     worker.kill()
-    worker = cluster.worker()
-    until(lambda: all(has_ended(orphan.pid) for orphan in orphans), 30)
+    with suppress(psutil.NoSuchProcess):  # where it did not end with its worker, it has to end by itself
+        orphan.resume()
+    worker = cluster.worker(**stopping_at("checkpoint"))
+    until(lambda: has_ended(orphan), 30)
     # both at once, when it had gone on from there
     second = cluster.reaches(job, keeps_checkpoint_of(3))
     assert step_of(second) > step_of(first)
-    children = worker.children()
+    child = held(worker.children)
     worker.kill()
-    for child in children:
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    worker = cluster.worker()
-    # told to stop: it writes a checkpoint, and the attempt is not charged
-    third = cluster.reaches(job, keeps_checkpoint_of(4))
-    assert step_of(third) > step_of(second)
-    assert worker.stop() == 0
+    with suppress(psutil.NoSuchProcess):
+        child.kill()
+    # told to stop in the middle of a step: it writes a checkpoint after it, and the attempt is not charged
+    worker = cluster.worker(**stopping_at("step"))
+    child = held(worker.children)
+    worker.process.terminate()
+    until(lambda: is_asked_to_end(child))
+    child.resume()
+    assert worker.process.wait(60) == 0
     drained = cluster.row(job)
     assert (drained["state"], drained["attempt"], drained["fence"]) == ("queued", 3, 4)
     assert drained["lease"] is None
+    assert drained["checkpoint"]["fence"] == 4
+    assert step_of(drained) > step_of(second)
     cluster.worker()
 
     ended = cluster.ends(job)
@@ -120,14 +125,15 @@ def test_killed_at_every_step_a_job_ends_once(cluster: Cluster, client: httpx.Cl
 
 
 def test_a_stopped_worker_that_wakes_changes_nothing(cluster: Cluster, client: httpx.Client) -> None:
-    asleep = cluster.worker()
+    asleep = cluster.worker(**stopping_at("checkpoint"))
     job = cluster.submit(client, steps=1_000)
     cluster.reaches(job, lambda row: row["checkpoint"])
-    (child,) = asleep.children()
+    child = held(asleep.children)
     asleep.process.send_signal(signal.SIGSTOP)
+    child.resume()
     cluster.worker()
     cluster.reaches(job, lambda row: row["fence"] == 2)
-    until(lambda: has_ended(child.pid), 30)
+    until(lambda: has_ended(child), 30)
     asleep.process.send_signal(signal.SIGCONT)
     until(lambda: "no longer this worker's" in asleep.log.read_text(), 60)
     ended = cluster.ends(job)
@@ -139,7 +145,8 @@ def test_a_stopped_worker_that_wakes_changes_nothing(cluster: Cluster, client: h
 def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
     cluster: Cluster, client: httpx.Client
 ) -> None:
-    cluster.worker()
+    # the first attempt waits where each thing happens to it; a second one, of the restart, runs to its end
+    worker = cluster.worker(**stopping_at("preparing@1,checkpoint@1"))
     postmaster, valkey = pids(cluster.addresses)
     psutil.Process(valkey).kill()  # whoever serves the folder starts it again
     job = cluster.submit(client)
@@ -149,8 +156,11 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
         cluster.reaches(job, lambda row: row["phase"] == "preparing")
         queue = JobQueue(cluster.addresses.redis_url)
         assert all(queue.publish(job, "cpu") for _ in range(5))
+        held(worker.children).resume()
         cluster.reaches(job, lambda row: row["checkpoint"])
+        child = held(worker.children)
         psutil.Process(postmaster).kill()
+        child.resume()
         ended = cluster.ends(job)
         # every message was taken, and all but one found nothing to do
         until(lambda: queue.waiting("cpu") == 0)
@@ -160,13 +170,13 @@ def test_servers_that_restart_and_messages_that_are_lost_or_repeated(
 
 def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx.Client) -> None:
     worker = cluster.worker()
-    job = cluster.submit(client, steps=1_000_000)
+    job = cluster.submit(client, steps=1_000_000, patience=0)
     before = cluster.reaches(job, lambda row: row["phase"] == "fitting" and row["checkpoint"])
     (child,) = worker.children()
     began = time.monotonic()
     assert client.post(f"/v1/jobs/{job}/cancel").is_success
     row = cluster.ends(job)
-    until(lambda: has_ended(child.pid), 20)
+    until(lambda: has_ended(child), 20)
     assert time.monotonic() - began < 20
     assert (row["state"], row["lease"]) == ("cancelled", None)
     assert step_of(row) >= step_of(before), "a retry goes on from there"
@@ -175,7 +185,9 @@ def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx
 
 def test_a_job_that_kills_its_process_stops_at_the_cap(cluster: Cluster, client: httpx.Client) -> None:
     worker = cluster.worker()
-    job = cluster.submit(client)
+    job = cluster.submit(
+        client, steps=1_000_000, patience=0
+    )  # however late a look, it cannot have ended well
     while cluster.row(job)["state"] in {"queued", "running"}:
         for child in worker.children():
             with suppress(psutil.NoSuchProcess):

@@ -22,6 +22,7 @@ import pytest_asyncio
 
 from app.bootstrap import Services
 from tests import shapes
+from tests.held import STOPPING_NAMES, held, stopping_at
 from tests.live import environment, free_port
 from tests.working import run_job
 from workers.worker.supervisor import supervise
@@ -111,11 +112,21 @@ async def a_checkpoint(services: Services, job: str, attempt: asyncio.Task[Any])
 
 async def kill_after_checkpoint(services: Services, client: httpx.AsyncClient, job: str) -> None:
     """Run an attempt and kill one of its ranks, once a checkpoint is in the file store; nothing is left of the rest."""
-    attempt = asyncio.create_task(run_job(services, client, job))
-    await a_checkpoint(services, job, attempt)
-    (rank,) = (rank for rank in ranks() if rank.environ().get("RANK") == "1")
-    rank.kill()
-    found = await attempt
+    settings = services.settings.replace(job_environment=STOPPING_NAMES)
+    with pytest.MonkeyPatch.context() as patch:
+        # the first rank stops there and the second waits for it, or both might have ended before a late look
+        for name, value in stopping_at("checkpoint").items():
+            patch.setenv(name, value)
+        attempt = asyncio.create_task(
+            asyncio.to_thread(supervise, uuid.UUID(job), settings, services.addresses, threading.Event())
+        )
+        await a_checkpoint(services, job, attempt)
+        first = await asyncio.to_thread(held, ranks)
+        (rank,) = (rank for rank in ranks() if rank.environ().get("RANK") == "1")
+        rank.kill()
+        first.resume()
+        await attempt
+    found = (await client.get(f"/v1/jobs/{job}")).json()
     assert (found["state"], found["attempt"]) == ("queued", 1), found["error"]
     assert found["error"]["error"]["code"] in {"rank_lost", "process_died"}
     assert not ranks()

@@ -86,6 +86,18 @@ def send_model(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/models", data={"name": "noise"}, files={"archive": archive()})
 
 
+def readiness(client: httpx.Client) -> httpx.Response:
+    """What /readyz says once every check kept its two seconds, which a busy machine may not leave it."""
+    seen: list[httpx.Response] = []
+
+    def look() -> bool:
+        seen.append(client.get("/readyz"))
+        return "does not answer" not in seen[-1].text
+
+    until(look, 60)
+    return seen[-1]
+
+
 def files(live: Live) -> list[str]:
     """All that is kept, and what was begun."""
     found = []
@@ -111,7 +123,7 @@ def test_a_full_disk_is_507_and_not_ready_until_there_is_room(
         assert "has no room" in reply.json()["detail"]
         assert "VISION_MIN_FREE_MB" in reply.json()["detail"]
         assert reply.headers["retry-after"]
-    ready = client.get("/readyz")
+    ready = readiness(client)
     assert ready.status_code == 503
     assert ready.json()["checks"] == {
         "database": "ok",
@@ -126,7 +138,7 @@ def test_a_full_disk_is_507_and_not_ready_until_there_is_room(
     assert client.get("/v1/collections/default/examples").json()["data"] == shown
 
     disk.clear()
-    assert client.get("/readyz").json()["checks"]["disk"] == "ok"
+    assert readiness(client).json()["checks"]["disk"] == "ok"
     assert teach(client, shapes.data(20)).status_code == 201
     assert classify(client, noise()).is_success
 

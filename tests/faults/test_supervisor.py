@@ -25,14 +25,13 @@ from tests import shapes
 from tests.conftest import ClientMaker
 from tests.disks import small_disk
 from tests.faults.bench import LEASE_S, Bench
+from tests.held import STOPPING_NAMES, held, is_asked_to_end, stopping_at
 from workers.worker import launching
 
 pytestmark = pytest.mark.slow
 
 LONG = 1_000_000
 CUT_OFF_LEASE_S = 10.0
-STOPPING = Path(__file__).resolve().parents[1] / "stopping"
-"""Lets a training process stop at a phase."""
 
 
 @pytest_asyncio.fixture
@@ -68,10 +67,10 @@ async def test_killed_before_and_after_fitting_a_job_ends_once(
     """What happens to a fit that is killed, test_jobs.py shows."""
     job = await bench.submit(steps=300, checkpoint_every=50, evaluate_every=300)
     steps = []
-    monkeypatch.setenv("PYTHONPATH", str(STOPPING))
     for number, phase in enumerate(("preparing", "evaluating", "saving"), 1):
-        monkeypatch.setenv("TEST_STOP_AT", phase)
-        attempt = bench.attempt(job, job_lease_s=60.0, job_environment="PYTHONPATH,TEST_STOP_AT")
+        for name, value in stopping_at(phase).items():
+            monkeypatch.setenv(name, value)
+        attempt = bench.attempt(job, job_lease_s=60.0, job_environment=STOPPING_NAMES)
         await bench.reaches(
             job,
             lambda row, number=number, phase=phase: (row["fence"], row["phase"]) == (number, phase),
@@ -131,14 +130,23 @@ async def test_what_goes_wrong_in_the_work_is_the_jobs_error(bench: Bench, tmp_p
     assert os.listdir(tmp_path) == ["young-1"], "its own folder went, and what a killed worker left long ago"
 
 
-async def test_a_worker_that_stops_waits_for_nothing_that_can_be_lost(bench: Bench) -> None:
+async def test_a_worker_that_stops_waits_for_nothing_that_can_be_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a job loads before its first step holds nobody up."""
     job = await bench.submit(steps=1)
     draining = threading.Event()
-    attempt = bench.attempt(job, draining, job_stop_grace_s=60.0)
+    for name, value in stopping_at("preparing").items():
+        monkeypatch.setenv(name, value)
+    attempt = bench.attempt(job, draining, job_stop_grace_s=60.0, job_environment=STOPPING_NAMES)
     await bench.reaches(job, lambda row: row["phase"] == "preparing", attempt)
+    child = await asyncio.to_thread(held, children)
     draining.set()
     began = time.monotonic()
+    while not is_asked_to_end(child):  # or it would be past this phase when it is asked
+        assert time.monotonic() - began < 20
+        await asyncio.sleep(0.01)
+    child.resume()
     await attempt
     assert time.monotonic() - began < 20
     assert children() == []

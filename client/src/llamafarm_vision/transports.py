@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 DEFAULT_TIMEOUT_SECONDS = 180.0  # the first request may load a model
 CONNECT_TIMEOUT_SECONDS = 5.0
+# httpx's own, but for the last: the service closes idle connections after 5 s, and a request sent just then would fail
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
 
 
 class Transport:
@@ -234,6 +236,7 @@ def _options(url: str, api_key: str | None, timeout_s: float, trust_env: bool) -
         "base_url": url,
         "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
         "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_SECONDS),
+        "limits": _LIMITS,
         "trust_env": trust_env,
     }
 

@@ -18,7 +18,7 @@ CHARGED = {"attempts_exhausted", "process_died", "rank_lost"}
 def check(cluster: Cluster, ledger: Ledger) -> list[str]:
     """What a client was told and does not find, finds twice, or waits for in vain."""
     wrong: list[str] = []
-    with httpx.Client(base_url=cluster.api.url, timeout=120) as client:
+    with cluster.api.client() as client:
         wrong += _check_examples(client, ledger)
         for job, kind in ledger.jobs.items():
             wrong += [f"{kind} {job}: {fault}" for fault in _check_job(cluster, client, job)]

@@ -48,10 +48,11 @@ def pids(addresses: Addresses) -> tuple[int, int]:
         return postmaster, int(client.info("server")["process_id"])
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a process has ended, if only as a zombie."""
+def has_ended(process: int | psutil.Process) -> bool:
+    """Whether a process has ended, if only as a zombie; a `Process` is not taken for a later one of its number."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        held = psutil.Process(process) if isinstance(process, int) else process
+        return not held.is_running() or held.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 

@@ -24,7 +24,7 @@ HEAVY = (
     "alembic",
 )
 OPENED = """
-import asyncio, pathlib, sys
+import asyncio, pathlib, sys, time
 import httpx
 import app.runtime.serve
 from app.operations import part
@@ -42,7 +42,12 @@ async def main(folder, database_url, redis_url):
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            for path in ("readyz", "metrics", "v1/models", "v1/strategies", "v1/hardware", "v1/jobs", "v1/collections"):
+            deadline = time.monotonic() + 60
+            while (ready := await client.get("readyz")).status_code != 200:
+                # each check has two seconds, which a busy machine may not keep
+                assert time.monotonic() < deadline, ready.text
+                await asyncio.sleep(0.1)
+            for path in ("metrics", "v1/models", "v1/strategies", "v1/hardware", "v1/jobs", "v1/collections"):
                 assert (await client.get(path)).status_code == 200, path
             image = {"image": b"no image"}
             refused = await client.post("/v1/classify", data={"labels": "a,b", "model": "unknown-model"}, files=image)
