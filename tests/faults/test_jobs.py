@@ -185,9 +185,7 @@ def test_cancel_ends_the_training_within_seconds(cluster: Cluster, client: httpx
 
 def test_a_job_that_kills_its_process_stops_at_the_cap(cluster: Cluster, client: httpx.Client) -> None:
     worker = cluster.worker()
-    job = cluster.submit(
-        client, steps=1_000_000, patience=0
-    )  # however late a look, it cannot have ended well
+    job = cluster.submit(client, steps=1_000_000, patience=0)  # it cannot have ended well before a late look
     while cluster.row(job)["state"] in {"queued", "running"}:
         for child in worker.children():
             with suppress(psutil.NoSuchProcess):
