@@ -197,6 +197,7 @@ async def _open_ground(
     counters = [room.count_stored_bytes for room in (collections, answers, datasets, artifacts, review)]
     quota = StorageQuota(database, counters, settings.limits.max_workspace_mb)
     trained = TrainedModels(settings, database, files, registry, quota)
+    stack.push_async_callback(trained.close)
     return _BaseServices(
         settings=settings,
         addresses=addresses,
@@ -246,9 +247,8 @@ def _open_collections(stack: AsyncExitStack, ground: _BaseServices) -> _Collecti
     directory = Directory(
         database, ground.redis, interval_s=settings.collections.watch_interval_s, tallies=ground.tallies
     )
-    heads = HeadStore(
-        database, registry, directory, keep=settings.collections.max_cached_heads, deadline_s=deadline_s
-    )
+    keep = settings.collections.max_cached_heads
+    heads = HeadStore(database, registry, directory, keep=keep, deadline_s=deadline_s)
     stack.push_async_callback(heads.close)
     renewal = ExampleRenewal(
         database=database,

@@ -38,7 +38,7 @@ class SmallDisk:
     def fill(self, left_mb: int = 8) -> None:
         """Leave less room than is to be kept free; of a disk of its own, so many MiB, or with 0 not one byte.
 
-        Once more takes what came free since.
+        Once more with 0 takes what came free since.
         """
         size = shutil.disk_usage(self.folder).free - left_mb * _MIB if self.own else 2 * _SLACK_MB * _MIB
         with self._ballast.open("ab", buffering=0) as file:

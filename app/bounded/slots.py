@@ -51,8 +51,8 @@ class Slots:
 
         Raises OverloadedError at the `deadline`, a moment of `time.monotonic()`, and once `gone` is set.
         """
-        while (give_back := self.take(most)) is None:
-            if time.monotonic() > deadline or (gone is not None and gone.is_set()):
+        while (is_gone := gone is not None and gone.is_set()) or (give_back := self.take(most)) is None:
+            if is_gone or time.monotonic() > deadline:
                 raise OverloadedError(retry_after_s=RETRY_AFTER_SECONDS)
             time.sleep(TICK_SECONDS)
         try:

@@ -36,9 +36,6 @@ _REMOVED = (
     "AND version > %(since)s AND added_version <= %(since)s"
 )
 
-_MAX_READS = 4
-"""Fits that read their vectors at the same time: each holds a database connection that requests may need."""
-
 _Place = tuple[uuid.UUID, str]
 """Collection and encoder key."""
 _LabelText = tuple[str, str]
@@ -72,11 +69,15 @@ class HeadStore:
         default_factory=OrderedDict, init=False
     )
 
-    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_READS), init=False)
-
     _naming: WeakValueDictionary[tuple[str, tuple[str, ...]], asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
+
+    _reading: asyncio.Semaphore = field(init=False)
+    """Fits that read their vectors: each holds a database connection, and others need some, too."""
+
+    def __post_init__(self) -> None:
+        self._reading = asyncio.Semaphore(self.database.pool_size)
 
     async def head(self, known: KnownCollection, live: ServedEncoder) -> Head:
         """The head of a collection, at least as new as `known`; raises EmptyCollectionError.

@@ -257,11 +257,8 @@ class ModelRegistry:
             await self._make_room(self._sizes.get(key, 0))
             began = time.monotonic()
             try:
-                live: LiveEncoder | LiveVlm
-                if kind == "encoder":
-                    live = await asyncio.to_thread(self._opener.open_encoder, source)
-                else:
-                    live = await asyncio.to_thread(self._opener.open_vlm, source)
+                opening = self._opener.open_encoder if kind == "encoder" else self._opener.open_vlm
+                live: LiveEncoder | LiveVlm = await asyncio.to_thread(opening, source)
             except Exception as error:
                 if self._observer:
                     self._observer.model_load_failed(source.name, type(error).__name__)
@@ -276,6 +273,8 @@ class ModelRegistry:
             if self._observer:
                 self._observer.model_loaded(source.name, time.monotonic() - began, size)
             await self._make_room(0, keep=key)
+            if self._closed:  # meanwhile, without waiting for this
+                await self._unload(key)
 
     async def _make_room(self, needed: int, keep: _Key | None = None) -> None:
         """Evict idle models, the least recently used first, until `needed` more bytes fit the budget."""

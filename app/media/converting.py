@@ -95,17 +95,20 @@ async def convert_async(
 
     Raises OverloadedError where its turn does not come within `wait_s` seconds, and what `convert` raises.
     """
-    deadline, gone = time.monotonic() + wait_s, threading.Event()
-    work = _threads(limits.at_once).submit(
-        convert,
-        data,
-        kind,
-        max_pixels=max_pixels,
-        max_side=max_side,
-        limits=limits,
-        deadline=deadline,
-        gone=gone,
-    )
+    deadline, gone, waiting = time.monotonic() + wait_s, threading.Event(), [data]
+
+    def work_through() -> bytes:
+        return convert(
+            waiting.pop(),
+            kind,
+            max_pixels=max_pixels,
+            max_side=max_side,
+            limits=limits,
+            deadline=deadline,
+            gone=gone,
+        )
+
+    work = _threads(limits.at_once).submit(work_through)
     converted = asyncio.wrap_future(work)
     try:
         while not converted.done():
@@ -115,7 +118,9 @@ async def convert_async(
         return converted.result()
     finally:
         gone.set()
-        converted.cancel()
+        if not converted.cancel() and not converted.cancelled():
+            converted.exception()  # seen, even where the caller was cancelled in the same moment
+        waiting.clear()  # what was cancelled stands in the line until its turn
 
 
 def child_limits(max_pixels: int, limits: DecoderLimits) -> ChildLimits:

@@ -133,6 +133,13 @@ class TrainedModels:
             self._classifiers.popitem(last=False)
         return known
 
+    async def close(self) -> None:
+        """Stop the loads under way."""
+        fits = list(self._fits.values())
+        for fit in fits:
+            fit.cancel()
+        await asyncio.gather(*fits, return_exceptions=True)
+
     def _end_fit(self, folder: Path, fit: asyncio.Task[TrainedClassifier]) -> None:
         if self._fits.get(folder) is fit:
             del self._fits[folder]

@@ -62,7 +62,11 @@ class Database:
     """The async engine of one process."""
 
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
-        """`url` is postgresql://...; connections are opened on first use and checked before each loan."""
+        """`url` is postgresql://...; connections are opened on first use and checked before each loan.
+
+        There are `pool_size` of them, and for a while up to twice as many.
+        """
+        self.pool_size = pool_size
         self.engine = create_async_engine(
             driver_url(url),
             pool_size=pool_size,

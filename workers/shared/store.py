@@ -25,6 +25,8 @@ from app.models.tables import TrainedModel
 from app.storage.database import NETWORK, driver_url
 
 _MAX_NAMES = 1_000
+_MAX_IDLE_MS = 2**31 - 1
+"""As PostgreSQL takes it."""
 _UNREADABLE = (
     "This worker cannot read what the job asks for: it may come from another version of the service."
 )
@@ -62,7 +64,7 @@ def worker_engine(url: str, *, idle_s: float | None = None) -> Engine:
         connect_args=NETWORK,
     )
     if idle_s is not None:
-        limit = f"SET idle_in_transaction_session_timeout = {max(1, round(idle_s * 1000))}"
+        limit = f"SET idle_in_transaction_session_timeout = {min(max(1, round(idle_s * 1000)), _MAX_IDLE_MS)}"
 
         @event.listens_for(engine, "connect")
         def set_limit(connection: Any, _: object) -> None:

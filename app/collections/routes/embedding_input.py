@@ -81,9 +81,9 @@ async def receive_inputs(
             inputs.dimensions = wanted.dimensions
         else:
             upload = await read_upload(request, settings, spool)
+            inputs.images = upload.images  # closed below, whatever comes
             upload.take_images("input", spool)
-            await convert_images(request, upload.images, settings, spool)
-            inputs.images = upload.images
+            await convert_images(request, inputs.images, settings, spool)
             form = parse_fields(EmbeddingsForm, upload.fields, settings)
             inputs.texts = form.input
             inputs.order = list(range(len(inputs.images) + len(inputs.texts)))

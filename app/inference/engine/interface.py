@@ -114,4 +114,4 @@ class Engine(Protocol):
         """Give back the memory of a model that was removed: at once where it is idle, else when its last user goes."""
 
     async def close(self) -> None:
-        """Fail what waits and give everything back."""
+        """Fail what waits and give everything back; a load that takes long gives its model back when it ends."""

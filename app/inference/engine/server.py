@@ -129,7 +129,7 @@ class EngineServer:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(CATALOG_SECONDS)
-            if self._sessions:
+            if self._sessions and self._catalog is not None:
                 before, self._is_stale = self._catalog, True
                 if self._list_catalog() != before:
                     self._spread_news()

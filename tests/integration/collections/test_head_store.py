@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -26,6 +23,8 @@ from app.collections.texts import TEMPLATES
 from app.heads import Head
 from app.inference.errors import DeadlineExceededError
 from app.inference.live import LiveEncoder
+from app.storage.database import Database
+from tests.cpu_limit import cpu_seconds_at_most
 from tests.learning import ask, make, picture, teach
 
 ENCODER = "clip-tiny"
@@ -99,22 +98,6 @@ async def find_collection(services: Services, client: httpx.AsyncClient, name: s
     """The newest version, asked of the database."""
     workspace = (await services.keys.find(client.headers["authorization"].removeprefix("Bearer "))).workspace  # type: ignore[union-attr]
     return await Directory(services.database, services.redis, interval_s=60).get(workspace, name)
-
-
-@contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
-    """Fail a block that takes more seconds of this process's CPU time, even one that never lets the event loop run."""
-
-    def fail(_: int, __: FrameType | None) -> None:
-        raise AssertionError(f"it goes on after {seconds:g} s of CPU time")
-
-    before = signal.signal(signal.SIGPROF, fail)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def assert_same(one: Head, other: Head, dim: int) -> None:
@@ -209,8 +192,8 @@ async def test_requests_that_come_together_share_one_fit(
 async def test_a_change_in_the_moment_a_fit_ends_is_fitted(
     client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asks between the end of a fit and the event loop's telling of it once waited for it for ever, without letting
-    anything else of the service run.
+    """Who asks between the end of a fit and the event loop's telling of it gets a newer one: waiting for what has ended
+    would let nothing else of the service run.
     """
     await make(client, "moment", ENCODER)
     await teach(client, "a", picture(1), collection="moment")
@@ -227,10 +210,38 @@ async def test_a_change_in_the_moment_a_fit_ends_is_fitted(
         return fitted
 
     monkeypatch.setattr(HeadStore, "_refit", refit_then_ask)
-    with ended_after(30):
+    with cpu_seconds_at_most(30):
         assert (await fresh.head(await find_collection(services, client, "moment"), live)).labels == ["a"]
         assert (await asked[0]).labels == ["a", "b"]
     await fresh.close()
+
+
+async def test_only_so_many_fits_hold_a_connection_at_a_time(
+    client: httpx.AsyncClient, services: Services, live: LiveEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+    for number in range(4):
+        await make(client, f"many-{number}", ENCODER)
+        await teach(client, "a", picture(number), collection=f"many-{number}")
+        places.append(await find_collection(services, client, f"many-{number}"))
+    directory = Directory(services.database, services.redis, interval_s=60)
+    small = Database(services.addresses.database_url, pool_size=2)
+    few = HeadStore(small, services.registry, directory, keep=4, deadline_s=30)
+    stream, under_way, most = vectors.stream, 0, 0
+
+    async def counted(*arguments):  # type: ignore[no-untyped-def]
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.05)
+        async for rows in stream(*arguments):
+            yield rows
+        under_way -= 1
+
+    monkeypatch.setattr(head_store.vectors, "stream", counted)
+    assert len(await asyncio.gather(*(few.head(place, live) for place in places))) == 4
+    assert most == 2
+    await small.close()
 
 
 async def test_a_fit_goes_on_when_the_one_who_asked_leaves(

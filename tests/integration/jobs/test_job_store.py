@@ -69,7 +69,7 @@ def jobs(module_addresses: Addresses) -> Iterator[Jobs]:
 
 def test_a_suspended_worker_keeps_no_job_locked(jobs: Jobs, database_of_module: str) -> None:
     """Suspended in the middle of a transaction: others wait for its lease, not for its waking."""
-    engine = worker_engine(database_of_module, idle_s=1)
+    engine = worker_engine(database_of_module, idle_s=10)
     suspended = JobStore(engine, lease_s=60, log_lines=LINES).claim(jobs.submit(), "suspended")
     assert suspended is not None
     look = "SELECT id FROM jobs WHERE id = %s FOR UPDATE SKIP LOCKED"

@@ -6,6 +6,7 @@ import asyncio
 import io
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,12 @@ async def test_decoding_ends_with_who_asked_for_it() -> None:
     )
 
     def decoders() -> list[psutil.Process]:
-        return [child for child in psutil.Process().children() if "app.bounded.process" in child.cmdline()]
+        found = []
+        for child in psutil.Process().children():
+            with suppress(psutil.Error):  # it has just ended
+                if "app.bounded.process" in child.cmdline():
+                    found.append(child)
+        return found
 
     await until(decoders)
     asked.cancel()
