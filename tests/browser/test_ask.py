@@ -19,6 +19,8 @@ from tests.browser.pictures import choose, drop, write_picture
 from tests.browser.slow_models import SlowModel, slow_model
 from tests.live import Live
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<img src=x onerror=document.title='broken'> \u202emirrored\u202c " + "long" * 2500
 """10,000 characters without a place to break them."""
 

@@ -13,6 +13,8 @@ from tests.browser.conftest import Tab, close_dialog
 from tests.browser.pictures import write_picture
 from tests.live import Live
 
+pytestmark = pytest.mark.slow
+
 TABLE = Path(__file__).resolve().parents[2] / "page/src/screens/table.ts"
 SCREENS = re.findall(r'\{ name: "(\w+)"', TABLE.read_text())
 COLLECTION = "every-screen"

@@ -15,6 +15,8 @@ from tests.browser.pictures import drop, write_picture
 from tests.cluster import until
 from tests.live import Live
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -86,9 +88,9 @@ def fill_queue(admin: httpx.Client, collection: str, folder: Path) -> None:
     ("scopes", "shown"),
     [
         (["recognise"], READER),
-        pytest.param(["recognise", "learn"], ["Teach", *READER], marks=pytest.mark.slow),
+        (["recognise", "learn"], ["Teach", *READER]),
         (["recognise", "train"], ["Try", "Ask", "Review", "Train", "Models", "Data sets", "Settings"]),
-        pytest.param(["learn", "train"], ["Settings"], marks=pytest.mark.slow),
+        (["learn", "train"], ["Settings"]),
         (["metrics"], ["Settings"]),
     ],
 )

@@ -16,6 +16,8 @@ from tests.browser.trained import wait_until
 from tests.cluster import until
 from tests.live import Live
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 60
 UNSURE = 20
 
@@ -71,7 +73,6 @@ def expect_left(page: Page, number: int) -> None:
     expect(page.locator(".review-left strong")).to_have_text(f"{number} left")
 
 
-@pytest.mark.slow
 def test_twenty_pictures_are_cleared_by_keys_alone_and_another_tab_sees_them_gone(
     make_tab: TabMaker, served: Live, unsure: str
 ) -> None:

@@ -22,6 +22,8 @@ from workers.shared.method import StoppingError
 from workers.shared.run import JobRun
 from workers.training.comparing import compare
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "tell me the tint"
 PARAMS = {
     "epochs": 2,
@@ -94,7 +96,6 @@ def test_accumulated_batches_report_the_loss_of_one_large_batch(
         assert first(halves, name) == pytest.approx(first(whole, name), rel=0.05)
 
 
-@pytest.mark.slow
 def test_a_stopped_run_ends_like_one_that_was_left_alone(
     whole: Trained, examples: Examples, tmp_path: Path
 ) -> None:
@@ -108,10 +109,7 @@ def test_a_stopped_run_ends_like_one_that_was_left_alone(
 
 @pytest.mark.parametrize(
     "base",
-    [
-        "llava-shapes",
-        *(pytest.param(base, marks=pytest.mark.slow) for base in ("blip-shapes-vqa", "flamingo-shapes")),
-    ],
+    ["llava-shapes", "blip-shapes-vqa", "flamingo-shapes"],
 )
 def test_labels_are_learned_as_answers_and_judged_among_themselves(base: str, tmp_path: Path) -> None:
     names = {"circle", "triangle", "rectangle"}

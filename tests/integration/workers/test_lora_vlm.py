@@ -34,6 +34,8 @@ from workers.shared.examples import Examples, Item
 from workers.shared.method import StoppingError
 from workers.shared.metrics import NOT_JUDGED
 
+pytestmark = pytest.mark.slow
+
 CORNERS = {"triangle": "three", "rectangle": "four", "circle": "none"}
 QUESTION = "how many corners does it have?"
 """A question, and answers, that the shapes checkpoints were never taught; the truth follows from the shape."""
@@ -94,7 +96,6 @@ async def answers(registry: ModelRegistry, model: str, asked: Sequence[tuple[int
     return [reply.text for reply, _ in replies]
 
 
-@pytest.mark.slow
 async def test_twenty_examples_teach_a_question_that_was_never_asked(
     registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,13 +182,7 @@ def test_only_the_answer_and_its_end_are_learned(family: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "family",
-    [
-        "llava",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("blip for questions", "idefics", "blip for captions")
-        ),
-    ],
+    ["llava", "blip for questions", "idefics", "blip for captions"],
 )
 async def test_what_was_taught_is_what_is_served(
     registry: ModelRegistry, family: str, tmp_path: Path
@@ -254,7 +249,6 @@ def test_the_files_name_base_task_and_method(tmp_path: Path) -> None:
     assert str(tmp_path) not in (result.folder / "adapter_config.json").read_text()
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
     examples = questions(pick_numbers(8))
     params = {"steps": 8, "evaluate_every": 3, "checkpoint_every": 100, "batch_size": 4}
