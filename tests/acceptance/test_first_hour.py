@@ -319,9 +319,8 @@ def test_demo_never_overwrites(demo: Path, tmp_path: Path) -> None:
     (tmp_path / "mine" / "other.txt").write_text("kept")
     assert run("demo", tmp_path / "mine", "--force").returncode == 0
     assert (tmp_path / "mine" / "other.txt").read_text() == "kept"
-    assert (tmp_path / "mine" / "mug.jpg").read_bytes() == (
-        demo / "mug.jpg"
-    ).read_bytes()  # the same each time
+    # the same each time
+    assert (tmp_path / "mine" / "mug.jpg").read_bytes() == (demo / "mug.jpg").read_bytes()
 
 
 def test_examples_say_how_they_are_called(service: Live, demo: Path) -> None:
